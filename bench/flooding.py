@@ -1,0 +1,196 @@
+"""What the floods share: a message, rivals' channels, our broadcaster with raw bytes, and processes that start together."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from bench import rivals
+from bench.harness import result
+from mpbroadcast.broadcaster import Broadcaster, FullChannelBehavior
+from mpbroadcast.ring import _ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MESSAGE", "flood_ours", "flood_rival", "forked", "fan_out_rival"]
+
+MESSAGE = (b'{"reason":"Started","message":"' + b"x" * 600)[:598] + b'"}'
+_PAGE = 4096
+
+
+class Gate:
+    """A shared page on which processes say that they are ready, and wait for the start."""
+
+    def __init__(self) -> None:
+        import mmap
+
+        self.page = mmap.mmap(-1, _PAGE)
+
+    def ready(self, index: int) -> None:
+        self.page[1 + index] = 1
+
+    def wait_for(self, processes: int) -> None:
+        while sum(self.page[1 : 1 + processes]) < processes:
+            time.sleep(0.001)
+
+    def open(self) -> None:
+        self.page[0] = 1
+
+    def wait(self) -> None:
+        while not self.page[0]:
+            time.sleep(0.0005)
+
+
+def forked(work: Callable[[], object]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def join(pids: list[int]) -> None:
+    for pid in pids:
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise SystemExit(f"a process of this run failed: {os.waitstatus_to_exitcode(status)}")
+
+
+def producers_of(count: int, producers: int, gate: Gate, send: Callable[[int], None]) -> list[int]:
+    """Forks producers that send their share of ``count`` messages when the gate opens."""
+
+    def produce(index: int) -> None:
+        gate.ready(index)
+        gate.wait()
+        send(count // producers)
+
+    return [forked(lambda index=index: produce(index)) for index in range(producers)]
+
+
+def flood_rival(name: str, producers: int, count: int) -> dict[str, Any]:
+    """``count`` messages from so many producers to one consumer, this process."""
+    channel, gate = rivals.make(name), Gate()
+    count -= count % producers
+
+    def send(share: int) -> None:
+        channel.producer()
+        channel.put_all(MESSAGE, share)
+
+    pids = producers_of(count, producers, gate, send)
+    channel.consumer()
+    gate.wait_for(producers)
+    gate.open()
+    began, received = time.perf_counter(), 0
+    while received < count:
+        received += channel.get_some()
+    seconds = time.perf_counter() - began
+    join(pids)
+    return result(sent=count, received=received, seconds=seconds)
+
+
+def put_all(broadcaster: Broadcaster, share: int) -> None:
+    """Puts ready bytes as fast as it can, waiting where the lane is full."""
+    put, offer = broadcaster._ring.put, broadcaster._ring.offer
+    for _ in range(share):
+        if not put(MESSAGE, 1) and offer(MESSAGE, 1, None) != _ring.OK:
+            raise SystemExit("a put was refused for another reason than a full lane")
+
+
+def flood_ours(producers: int, count: int, watchers: int = 1) -> dict[str, Any]:
+    """The same through lanes, distributor and watcher rings; the last watcher is this process."""
+    wait = FullChannelBehavior.WAIT_IF_CHANNEL_FULL
+    broadcaster, gate = Broadcaster(full_channel_behavior=wait), Gate()
+    count -= count % producers
+
+    def consume(watch: Any) -> int:
+        reader, received = watch._reader, 0
+        while received < count:
+            records = reader.get_many(2048, 1 << 20, 10.0)
+            received += len(records)
+            reader.settle_through(records[-1][0], _ring.HANDLED)
+        return received
+
+    def consumer(index: int) -> None:
+        watch = broadcaster.watch()
+        gate.ready(producers + index)
+        gate.wait()
+        if consume(watch) != count:
+            raise SystemExit("a watcher missed something")
+
+    pids = producers_of(count, producers, gate, lambda share: put_all(broadcaster, share))
+    pids += [forked(lambda index=index: consumer(index)) for index in range(watchers - 1)]
+    watch = broadcaster.watch()
+    gate.wait_for(producers + watchers - 1)
+    gate.open()
+    began = time.perf_counter()
+    received = consume(watch)
+    join(pids)
+    seconds = time.perf_counter() - began
+    report = broadcaster.shutdown()
+    return result(sent=report.accepted, received=received, seconds=seconds)
+
+
+def fan_out_rival(name: str, producers: int, count: int, watchers: int) -> dict[str, Any]:
+    """The same design as ours out of a rival's queues: producers, one distributor process, one queue per watcher."""
+    inbox, gate = rivals.make(name), Gate()
+    outboxes = [rivals.make(name) for _ in range(watchers)]
+    count -= count % producers
+
+    def send(share: int) -> None:
+        inbox.producer()
+        inbox.put_all(MESSAGE, share)
+
+    def distribute() -> None:
+        inbox.consumer()
+        for outbox in outboxes:
+            outbox.producer()
+        pump(name, inbox, outboxes, count)
+
+    def consume(index: int) -> None:
+        outboxes[index].consumer()
+        gate.ready(producers + index)
+        gate.wait()
+        received = 0
+        while received < count:
+            received += outboxes[index].get_some()
+
+    pids = producers_of(count, producers, gate, send)
+    pids += [forked(lambda index=index: consume(index)) for index in range(watchers)]
+    gate.wait_for(producers + watchers)
+    pids.append(forked(distribute))
+    gate.open()
+    began = time.perf_counter()
+    join(pids)
+    return result(sent=count, received=count, seconds=time.perf_counter() - began)
+
+
+def pump(name: str, inbox: Any, outboxes: list[Any], count: int) -> None:
+    """The distributor of a rival: takes messages and puts each into every watcher's queue."""
+    done = 0
+    if name == "faster_fifo":
+        while done < count:
+            batch = inbox.queue.get_many(timeout=1000, max_messages_to_get=1000)
+            for outbox in outboxes:
+                outbox.queue.put_many(batch, timeout=1000)
+            done += len(batch)
+        return
+    queues = [outbox.queue for outbox in outboxes]
+    while done < count:
+        message = inbox.queue.get()
+        for queue in queues:
+            queue.put(message)
+        done += 1
+    for queue in queues:
+        if hasattr(queue, "join_thread"):
+            queue.close()
+            queue.join_thread()

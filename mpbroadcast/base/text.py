@@ -1,0 +1,24 @@
+"""Text that any encoder takes: Python strings may hold lone surrogates, UTF-8 cannot."""
+
+from __future__ import annotations
+
+__all__ = ["well_formed"]
+
+
+def well_formed(text: str) -> str:
+    r"""Replace each lone surrogate by U+FFFD, as Go's JSON encoder does with what is no character.
+
+    Args:
+        text: any string; a lone surrogate in it (from ``surrogateescape`` or a cut-off JSON ``\ud800``) would make
+            every UTF-8 encoder fail.
+
+    Returns:
+        The same string object when there is nothing to replace.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

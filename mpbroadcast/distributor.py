@@ -1,0 +1,166 @@
+"""Stop 3: the distributor. Runs in: its own process. Reads: lanes. Writes: watcher rings. Never blocks on: a watcher.
+
+(Unless that watcher's policy is to be waited for.) The merging and copying is a C loop without the GIL, in
+``ring/distribute.c``; here is what it does once a second besides: notice who died, and say what was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mpbroadcast.ring import _ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpbroadcast.ring.segment import Segment
+
+__all__ = ["Distributor"]
+
+TICK_SECONDS: Final = 1.0
+SAY_EVERY_SECONDS: Final = 60.0  # one line per kind of loss and minute
+_LOSSES: Final = {
+    _ring.FULL: ("found their lane full", "lane_bytes or a faster distributor gives more room"),
+    _ring.TOO_LARGE: ("were larger than half a lane", "lane_bytes raises the limit"),
+    _ring.NO_LANE: ("came from a process without a lane", "max_processes raises the limit"),
+    _ring.INVALID: ("were invalid", ""),
+}
+
+_log = logging.getLogger("mpbroadcast")
+
+
+@dataclass
+class _Said:
+    count: int = 0
+    at: float = float("-inf")
+
+
+class Distributor:
+    """The distributor's work, as a helper process or a thread runs it.
+
+    Args:
+        segment: the segment whose lanes are distributed.
+        grace: seconds that workers may go on recording after the application has died.
+
+    One at a time works: the kernel lock ``LOCK_DIST`` fences them, see protocol section 3.
+    """
+
+    lock: Final = _ring.LOCK_DIST
+
+    def __init__(self, segment: Segment, *, grace: float) -> None:
+        self.segment = segment
+        self.title = "mpbroadcast: distributor"
+        self._grace = grace
+        self._owner_gone_at: float | None = None
+        self._said: dict[Any, _Said] = {}
+
+    def needed(self) -> bool:
+        """Whether there is anything left to distribute."""
+        return self.segment.ring.get("state") != _ring.DRAINED
+
+    def gone(self) -> bool:
+        """Whether a distributor worked here, and it and its spare are both dead."""
+        ring = self.segment.ring
+        spare, spare_start = ring.get("dist_spare_pid"), ring.get("dist_spare_start")
+        if not ring.get("dist_pid") or (spare and _ring.start_ticks(spare) == spare_start):
+            return False
+        return self._dead(_ring.LOCK_DIST, ring.get("dist_pid"), ring.get("dist_start"))
+
+    def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
+        """Writes into the segment who distributes and who would take over."""
+        ring = self.segment.ring
+        ring.set("dist_pid", pid)
+        ring.set("dist_start", start)
+        ring.set("dist_spare_pid", spare_pid)
+        ring.set("dist_spare_start", spare_start)
+
+    def begin(self) -> int:
+        """Counts this distributor; how many worked before it."""
+        ring = self.segment.ring
+        before = ring.get("dist_streak")
+        ring.set("dist_streak", before + 1)
+        ring.set("distributors", ring.get("distributors") + 1)
+        return before
+
+    def forget_restarts(self) -> None:
+        """The next restart is immediate again."""
+        self.segment.ring.set("dist_streak", 1)
+
+    def work(self, tick: Callable[[], None]) -> None:
+        """Distributes until everything is drained. Blocks; the caller holds ``LOCK_DIST``.
+
+        Args:
+            tick: called about once a second, between rounds.
+        """
+        loop = _ring.Distributor(self.segment.ring)
+        while not loop.run(TICK_SECONDS):
+            self._look_after(self.segment.ring)
+            tick()
+        self._say_losses(final=True)
+
+    def _look_after(self, ring: _ring.Segment) -> None:
+        self._look_for_owner(ring)
+        for slot in ring.snapshot()["slots"]:
+            self._look_after_slot(ring, slot)
+        self._say_losses(final=False)
+
+    def _dead(self, lock: int, pid: int, start: int) -> bool:
+        """Protocol section 0: the lock is free AND no process has that pid and start time. Both must hold."""
+        return self.segment.ring.lock_is_free(lock) and not (pid and _ring.start_ticks(pid) == start)
+
+    def _look_for_owner(self, ring: _ring.Segment) -> None:
+        if not self._dead(_ring.LOCK_OWNER, ring.get("owner_pid"), ring.get("owner_start")):
+            return
+        now = time.monotonic()
+        if self._owner_gone_at is None:
+            self._owner_gone_at = now
+            ring.set("owner_gone", 1)
+            if ring.get("state") == _ring.RUNNING:
+                _log.warning("the application ended without shutdown(); its last events are being delivered")
+        shot = ring.snapshot()
+        helpers = {slot["consumer_pid"] for slot in shot["slots"] if slot["managed"]}  # a handler may record, too
+        alone = all(
+            lane["owner_pid"] in helpers or ring.lock_is_free(_ring.LOCK_LANE + lane["index"]) for lane in shot["lanes"]
+        )
+        if alone or now - self._owner_gone_at > self._grace:
+            ring.begin_drain(time.monotonic_ns() + int(self._grace * 1e9))
+
+    def _look_after_slot(self, ring: _ring.Segment, slot: dict[str, Any]) -> None:
+        index, state = slot["index"], slot["state"]
+        gone = slot["finished"] or self._dead(_ring.LOCK_SLOT + index, slot["consumer_pid"], slot["consumer_start"])
+        if slot["managed"] or not gone:
+            return
+        if state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
+            ring.slot_set(index, "stop_ts", time.monotonic_ns())
+            ring.slot_state_change(index, state, _ring.SLOT_STOPPING)
+        elif state in (_ring.SLOT_CLOSED, _ring.SLOT_ENDED):
+            ring.slot_state_change(index, state, _ring.SLOT_FREE)
+
+    def _say(self, kind: Any, total: int, text: str, *, final: bool) -> None:
+        """Says how many more there are since it was last said, at most once in `SAY_EVERY_SECONDS` for each kind."""
+        said, now = self._said.setdefault(kind, _Said()), time.monotonic()
+        if total > said.count and (final or now - said.at >= SAY_EVERY_SECONDS):
+            _log.warning("%d %s", total - said.count, text)
+            said.count, said.at = total, now
+
+    def _say_losses(self, *, final: bool) -> None:
+        shot = self.segment.ring.snapshot()
+        for reason, (what, hint) in _LOSSES.items():
+            total = shot["refused"][reason] + sum(lane["refused"][reason] for lane in shot["lanes"])
+            last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID], default=None)
+            if reason == _ring.INVALID and last is not None:
+                hint = "the last one: " + last["problem"].decode("utf-8", "replace")  # noqa: PLW2901
+            text = f"events were not recorded: they {what}" + (f"; {hint}" if hint else "")
+            self._say(reason, total, text, final=final)
+        corrupt = sum(lane["corrupt"] for lane in shot["lanes"])
+        self._say("corrupt", corrupt, "corrupt stretches in lanes were skipped", final=final)
+        for slot in shot["slots"]:
+            name = slot["name"].decode("utf-8", "replace")
+            text = (
+                f"events were dropped for the watcher {name!r}: its ring was full (watcher_bytes gives more room,"
+                " FullChannelBehavior.WAIT_IF_CHANNEL_FULL makes recorders refuse instead)"
+            )
+            self._say(("dropped", slot["index"], slot["generation"]), slot["dropped"], text, final=final)

@@ -1,0 +1,214 @@
+"""`EventBroadcaster`: client-go's event machinery over the broadcaster: recorders, log and sink watchers.
+
+Runs in: the application; handlers and sinks run in the processes of their watchers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mpbroadcast.base import klog
+from mpbroadcast.base.goquote import go_quote
+from mpbroadcast.broadcaster import Broadcaster, FullChannelBehavior, WatcherHandle, attach_segment
+from mpbroadcast.correlator.options import CorrelatorOptions
+from mpbroadcast.event.model import Event
+from mpbroadcast.event.parts import EventSource
+from mpbroadcast.event.wire import KIND_RECORD, decode
+from mpbroadcast.recorder import LaneRecorder
+from mpbroadcast.sinks.handler import SinkHandler
+from mpbroadcast.sinks.retry import RetryPolicy
+from mpbroadcast.watcher import EachHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mpbroadcast.event.parts import ObjectReference
+    from mpbroadcast.event.scheme import Scheme
+    from mpbroadcast.sinks.base import EventSink
+    from mpbroadcast.watcher import Slot
+
+__all__ = ["EventBroadcaster", "attach"]
+
+_DEFAULT_RETRY: Final = RetryPolicy()
+# Spec F2. Only %s, so that a log function with Python's own formatting will do; Go's %#v is written by _go_reference.
+_FORMAT: Final = "Event(%s): type: '%s' reason: '%s' %s"
+
+
+class EventBroadcaster(Broadcaster):
+    """Records events in any number of processes and hands each to every watcher: client-go's ``EventBroadcaster``.
+
+    Takes the arguments of `Broadcaster`, which see. Each ``start_*`` method starts a watcher: a process of its own with
+    a spare that takes over when it is killed. They raise ``BroadcasterStopped`` after shutdown, ``NoFreeSlot`` when
+    ``max_watchers`` is reached, and ``HelperError`` when no process can be started.
+    """
+
+    def new_recorder(self, source: EventSource | str, *, scheme: Scheme | None = None) -> LaneRecorder:
+        """A recorder for this process, its threads, and every process forked from it; picklable for spawned ones.
+
+        Args:
+            source: the reporting component, with its host if that matters.
+            scheme: knows the kinds of objects that do not carry theirs; None: the kinds of the official client.
+        """
+        return LaneRecorder(self._lane, EventSource(source) if isinstance(source, str) else source, scheme=scheme)
+
+    def start_event_watcher(
+        self,
+        handler: Callable[[Event], Any],
+        *,
+        name: str | None = None,
+        filter: Callable[[Event], Any] | None = None,  # noqa: A002 - the word of the contract
+        setup: Callable[[], Any] | None = None,
+        where: str = "process",
+        full_channel_behavior: FullChannelBehavior | None = None,
+    ) -> WatcherHandle:
+        """Calls a handler for each event, one after another, in a process of its own.
+
+        A handler that raises is logged and counted as failed, and the next event follows. One that crashes its process
+        three times on the same event loses that event, which is counted as given up and logged.
+
+        Args:
+            handler: a function or a coroutine function of one `Event`.
+            name: of the watcher; by default the handler's.
+            filter: a predicate on the event, run before the handler; what it refuses is counted as filtered.
+            setup: runs once in the watcher's process before the first event: logging, clients, connections.
+            where: ``process``, or ``thread`` of this process.
+            full_channel_behavior: None: as the broadcaster says.
+        """
+        name = name or self._free_name(getattr(handler, "__name__", "watcher").strip("<>"))
+        each = EachHandler(handler, decode_event, name=name, keep=filter, setup=setup)
+        return self._start_watcher(lambda _: each, name=name, where=where, full_channel_behavior=full_channel_behavior)
+
+    def start_logging(self, logf: Callable[..., Any], *, name: str | None = None) -> WatcherHandle:
+        """Logs each event through a formatting log function, in client-go's words (spec F2).
+
+        Args:
+            logf: such as ``klog.infof``; called as ``logf(format, *args)`` with Go's verbs in the format.
+            name: of the watcher.
+        """
+        return self.start_event_watcher(_LogLine(logf), name=name or self._free_name("logging"))
+
+    def start_structured_logging(self, verbosity: int = 0, *, name: str | None = None) -> WatcherHandle:
+        """Logs each event as a structured klog line (spec F3), at a verbosity.
+
+        Args:
+            verbosity: the line is written when klog's verbosity is at least this.
+            name: of the watcher.
+        """
+        return self.start_event_watcher(_StructuredLine(verbosity), name=name or self._free_name("structured-logging"))
+
+    def start_recording_to_sink(
+        self,
+        sink: EventSink,
+        *,
+        correlator: CorrelatorOptions | str | None = "sink",
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        filter: Callable[[Event], Any] | None = None,  # noqa: A002
+        name: str | None = None,
+        full_channel_behavior: FullChannelBehavior | None = None,
+    ) -> WatcherHandle:
+        """Writes every event to a sink, in a process of its own, with a correlator of its own (L8).
+
+        Args:
+            sink: where to. The sinks of this package run in a fresh small process that is made from their
+                configuration; any other sink, and any with a ``filter``, runs in a fork of this one.
+            correlator: ``"sink"``: as that sink needs it; options; or None: every event is written.
+            retry: what to do about failures.
+            filter: a predicate on the event.
+            name: of the watcher; by default the sink's.
+            full_channel_behavior: None: as the broadcaster says.
+
+        Raises:
+            StoreError: the sink's file or directory cannot be used; it is tried here, before anything is started.
+        """
+        check = getattr(sink, "check", None)
+        if check is not None:
+            check()
+        if isinstance(correlator, str):
+            if correlator != "sink":
+                raise ValueError(f"correlator must be 'sink', CorrelatorOptions or None, not {correlator!r}")
+            correlator = getattr(sink, "default_correlator", CorrelatorOptions())
+        label = getattr(sink, "label", None) or type(sink).__name__.removesuffix("Sink").lower() or "sink"
+        name = name or self._free_name(label)
+        make = getattr(sink, "make_handler", SinkHandler)
+        fresh = filter is None and type(sink).__module__.startswith("mpbroadcast.sinks.")
+        fresh = fresh and not getattr(sink, "needs_fork", False)
+        return self._start_watcher(
+            lambda slot: make(
+                sink, correlator=correlator, retry=retry, keep=filter, name=name, source=self._source_of(slot)
+            ),
+            name=name,
+            context="exec" if fresh and self._options.context == "fork" else None,
+            full_channel_behavior=full_channel_behavior,
+        )
+
+    def _free_name(self, wanted: str) -> str:
+        """The name, or with a number behind it when a watcher of this broadcaster has it already."""
+        taken = {slot["name"] for slot in self._ring.snapshot()["slots"]}
+        candidates = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
+        return next(name for name in candidates if name.encode("utf-8", "replace")[:63] not in taken)
+
+    def _source_of(self, slot: Slot) -> str:
+        """What a sink keeps its ring position under: this segment, this slot, and this use of the slot."""
+        return f"{self._ring.token.hex()}/{slot.index}.{slot.generation}"
+
+
+def decode_event(kind: int, payload: bytes) -> Event | None:
+    """The event of a record; None for an object of another sort, which event watchers skip (L2).
+
+    Raises:
+        ValueError: bytes that no producer of this library wrote.
+    """
+    if kind == KIND_RECORD:
+        return Event.from_record(payload)
+    obj = decode(kind, payload).object
+    return obj if isinstance(obj, Event) else None
+
+
+def _go_reference(ref: ObjectReference) -> str:
+    return (
+        f"v1.ObjectReference{{Kind:{go_quote(ref.kind)}, Namespace:{go_quote(ref.namespace)},"
+        f" Name:{go_quote(ref.name)},"
+        f" UID:{go_quote(ref.uid)}, APIVersion:{go_quote(ref.api_version)},"
+        f" ResourceVersion:{go_quote(ref.resource_version)}, FieldPath:{go_quote(ref.field_path)}}}"
+    )
+
+
+class _LogLine:
+    """A handler that logs; a class, so that it can be pickled when its function can."""
+
+    def __init__(self, logf: Callable[..., Any]) -> None:
+        self._logf = logf
+
+    def __call__(self, event: Event) -> None:
+        self._logf(_FORMAT, _go_reference(event.involved_object), event.type, event.reason, event.message)
+
+
+class _StructuredLine:
+    def __init__(self, verbosity: int) -> None:
+        self._verbosity = verbosity
+
+    def __call__(self, event: Event) -> None:
+        ref = event.involved_object
+        klog.V(self._verbosity).info_s(
+            "Event occurred",
+            "object", f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name,
+            "fieldPath", ref.field_path,
+            "kind", ref.kind,
+            "apiVersion", ref.api_version,
+            "type", event.type,
+            "reason", event.reason,
+            "message", event.message,
+        )  # fmt: skip
+
+
+def attach(pid: int, name: str | None = None) -> EventBroadcaster:
+    """Joins a running broadcaster of another process of the same user: to record, to watch, to read its numbers.
+
+    Args:
+        pid: any process that has it: the application, a worker, a helper.
+        name: of the broadcaster, where that process has several.
+
+    Raises:
+        SegmentError: no such process, no permission, no broadcaster, or several and no name says which.
+    """
+    return EventBroadcaster.attached(attach_segment(pid, name))

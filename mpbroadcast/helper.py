@@ -1,0 +1,373 @@
+"""Helpers: the processes of the distributor and of each watcher. Runs in: the application, to start them; then in them.
+
+A helper is two processes: the one that works and its spare, a fork taken before the first event, which sleeps in one
+kernel call on the worker's lock and takes its place the moment it is free. There is no supervisor to lose, and nothing
+polls::
+
+    application --fork--> (setsid, fork, exit) --> worker --fork--> spare
+                                                     |                | F_OFD_SETLKW on the same byte
+                                                   works            sleeps ... worker dies ... works, forks a spare
+
+The double fork makes a helper no child of the application: no SIGCHLD, nothing for its ``waitpid(-1)``, and allowed in
+a daemonic pool worker. This module is the only user of ``os.fork``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import logging
+import os
+import pathlib
+import pickle
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from mpbroadcast.errors import HelperError
+from mpbroadcast.ring import _ring
+from mpbroadcast.ring.segment import MEMFD_PREFIX, inherited_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mpbroadcast.ring.segment import Segment
+
+__all__ = ["Job", "run_spawned", "start_process", "start_thread"]
+
+BACKOFF_FIRST: Final = (
+    0.1  # seconds; the first restart is immediate, so that a killed helper is replaced in milliseconds
+)
+BACKOFF_LAST: Final = 30.0
+BACKOFF_FORGET: Final = 60.0  # a worker that lasted this long starts the count anew
+_BOOT: Final = (  # what an exec'd helper runs: its path first, so that it imports what its parent would
+    "import os,pickle,sys;f=os.fdopen(int(sys.argv[1]),'rb');sys.path[:]=pickle.load(f);"
+    "from mpbroadcast.helper import run_spawned;run_spawned(f)"
+)
+
+_SPAWNED: Final[list[bytes]] = []  # in an exec'd helper: what it was started from, for its later spares
+
+_log = logging.getLogger("mpbroadcast")
+
+
+class Job(Protocol):
+    """What a helper does; the distributor's and the watcher's work are such jobs."""
+
+    @property
+    def segment(self) -> Segment:
+        """Whose work it is."""
+
+    @property
+    def lock(self) -> int:
+        """The byte of the segment that the worker locks and the spare waits for."""
+
+    @property
+    def title(self) -> str:
+        """Its name in ps."""
+
+    def needed(self) -> bool:
+        """Whether there is still something to do."""
+
+    def gone(self) -> bool:
+        """Whether somebody worked here, and worker and spare are both dead."""
+
+    def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
+        """Tells the segment who works and who would take over; a spare of 0 means there is none now."""
+
+    def begin(self) -> int:
+        """Counts this worker; how many there were before it, as far as the back-off goes."""
+
+    def forget_restarts(self) -> None:
+        """This worker has lasted: the back-off starts anew."""
+
+    def work(self, tick: Callable[[], None]) -> None:
+        """The work itself, to its end; calls ``tick`` about once a second."""
+
+
+def start_process(job: Job, *, context: str, keep_fds: Iterable[int] = ()) -> None:
+    """Starts worker and spare. Returns when they are on their way, some milliseconds later; never waits for their work.
+
+    Args:
+        job: with ``fork`` anything; with ``spawn`` it is pickled.
+        context: ``fork``, or ``spawn`` for a fresh interpreter that imports the main module first, as
+            ``multiprocessing`` does, or ``exec`` for a fresh interpreter that does not.
+        keep_fds: descriptors that a forked helper keeps even though they are listening sockets.
+
+    Raises:
+        HelperError: no process could be started, or the job cannot be pickled.
+    """
+    if context == "fork":
+        _fork_away(lambda: _run_forked(job, frozenset(keep_fds)))
+    else:
+        _exec_away(_pickled(job, main_module=context == "spawn"), job)
+
+
+def start_thread(job: Job) -> threading.Thread:
+    """Runs a job as a daemon thread of this process: ``processes=False``, ``where="thread"``."""
+
+    def run() -> None:
+        job.segment.ring.lock(job.lock, True)
+        job.begin()
+        job.announce(os.getpid(), _ring.start_ticks(os.getpid()), 0, 0)
+        try:
+            job.work(lambda: None)
+        except Exception:  # noqa: BLE001 - a thread that ends says why; the application goes on
+            _log.exception("%s failed", job.title)
+
+    thread = threading.Thread(target=run, name=job.title, daemon=True)
+    thread.start()
+    return thread
+
+
+def _fork_away(run: Callable[[], None]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()  # what is buffered now must not be written twice
+    # Blocked across the fork, so that no handler of the application runs in the child before its handlers are reset.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise HelperError(f"no process for a helper: {os.strerror(error.errno or 0)}") from error
+        if pid == 0:
+            _second_fork(run)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD, or reaped it first
+        os.waitpid(pid, 0)
+
+
+def _second_fork(run: Callable[[], None]) -> NoReturn:
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            run()
+    except BaseException:  # noqa: BLE001 - a helper ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _pickled(job: Job, *, main_module: bool) -> bytes:
+    prepare: dict[str, Any] | None = None
+    if main_module:
+        from multiprocessing import spawn  # noqa: PLC0415  # only this context needs it
+
+        prepare = spawn.get_preparation_data(job.title)
+        prepare.pop(
+            "authkey", None
+        )  # only multiprocessing's own connections need it, and it refuses to be pickled here
+    out = io.BytesIO()
+    pickle.dump(sys.path, out)
+    try:
+        with inherited_descriptors():
+            pickle.dump(prepare, out)
+            pickle.dump(job, out)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise HelperError(
+            f"{job.title}: its handler cannot be pickled, which a spawned helper needs ({error});"
+            " use a function at module level, or context='fork'"
+        ) from error
+    return out.getvalue()
+
+
+def _exec_away(payload: bytes, job: Job) -> None:
+    fd = _job_file(payload)
+    try:
+        _fork_away(lambda: _exec_python(fd, job))
+    finally:
+        os.close(fd)
+
+
+def _job_file(payload: bytes) -> int:
+    fd = os.memfd_create("mpbroadcast-job", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(payload)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _exec_python(fd: int, job: Job) -> NoReturn:
+    """In a fork: becomes a fresh interpreter that runs the job in ``fd``."""
+    _reset_signals()
+    flags = [f"-X{name}" for name in ("dev", "utf8") if name in sys._xoptions]  # noqa: SLF001
+    os.set_inheritable(fd, True)
+    os.set_inheritable(job.segment.fd, True)
+    os.execv(sys.executable, [sys.executable, *flags, "-c", _BOOT, str(fd)])  # noqa: S606 - our own interpreter
+
+
+def run_spawned(file: io.BufferedReader) -> NoReturn:
+    """Where an exec'd helper begins: reads its job from ``file`` and runs it."""
+    try:
+        prepare = pickle.load(file)  # noqa: S301  # written by our own parent into a memory file of its own
+        if prepare is not None:
+            from multiprocessing import spawn  # noqa: PLC0415
+
+            spawn.prepare(prepare)
+        job: Job = pickle.load(file)  # noqa: S301
+        file.seek(0)
+        _SPAWNED[:] = [file.read()]
+        file.close()
+        _leave_terminal()
+        _run_helper(job)
+    except BaseException:  # noqa: BLE001 - a helper ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        _exit()
+
+
+def _run_forked(job: Job, keep_fds: frozenset[int]) -> None:
+    gc.freeze()  # first of all: a later collection would copy the application's pages, object by object
+    _reset_signals()
+    _leave_terminal()
+    _let_go_of_files(job.segment, keep_fds)
+    try:
+        _run_helper(job)
+    except BaseException:  # noqa: BLE001 - a helper ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        _exit()
+
+
+def _exit() -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)
+
+
+def _reset_signals() -> None:
+    """The application's handlers are not ours; Ctrl-C, hang-up and a service manager's SIGTERM are meant for it.
+
+    A helper ends when the application has ended and everything is delivered, not when the terminal says so.
+    """
+    with contextlib.suppress(ValueError):  # only the main thread may; after a fork in another thread we are that thread
+        signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        ignored = number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE)
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _leave_terminal() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _let_go_of_files(segment: Segment, keep: frozenset[int]) -> None:
+    """Lets go of listening sockets, of locked files (such as the application's pid file) and of foreign segments.
+
+    They would keep ports busy, locks taken and memory in use after the application's end.
+
+    Each is replaced by /dev/null under the same number, so that no object that still holds the number can reach a
+    stranger's file.
+    """
+    own = os.fstat(segment.fd).st_ino
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for link in list(pathlib.Path("/proc/self/fd").iterdir()):
+        fd = int(link.name)
+        if fd <= 2 or fd == null or fd in keep:
+            continue
+        with contextlib.suppress(OSError):
+            info = os.fstat(fd)
+            foreign = info.st_ino != own and str(link.readlink()).startswith("/memfd:" + MEMFD_PREFIX)
+            if foreign or (stat.S_ISSOCK(info.st_mode) and _listens(fd)) or _is_locked(fd):
+                os.dup2(null, fd, inheritable=False)
+    os.close(null)
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether an flock or an open-file-description lock hangs on this descriptor, which a fork shares."""
+    info = pathlib.Path(f"/proc/self/fdinfo/{fd}").read_text()
+    return any(line.startswith("lock:") and "POSIX" not in line for line in info.splitlines())
+
+
+def _listens(fd: int) -> bool:
+    sock = socket.socket(fileno=fd)
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    finally:
+        sock.detach()
+
+
+def _run_helper(job: Job) -> None:
+    """The life of a worker or a spare: sleep on the lock, and work once it is ours."""
+    _set_title(job, spare=True)
+    job.segment.ring.lock(job.lock, True)
+    if job.needed():
+        _Worker(job).run()
+
+
+def _set_title(job: Job, *, spare: bool) -> None:
+    _ring.set_title((job.title + (" (spare)" if spare else "")).encode("utf-8", "replace"))
+
+
+class _Worker:
+    """The process that holds the lock: forks its spare while it is still untouched, then works."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._spare = 0
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        """Takes the worker's place and does the job to its end."""
+        job = self._job
+        self._fork_spare(lambda: _run_helper(job))
+        _set_title(job, spare=False)
+        before = job.begin()
+        self._announce()
+        if before:
+            _log.warning("%s: process %d takes over", job.title, os.getpid())
+            time.sleep(min(BACKOFF_FIRST * 2 ** (before - 2), BACKOFF_LAST) if before > 1 else 0.0)
+        try:
+            job.work(self._tick)
+        except Exception:
+            _log.exception("%s failed; its spare takes over", job.title)
+            raise
+
+    def _announce(self) -> None:
+        start, spare_start = _ring.start_ticks(os.getpid()), _ring.start_ticks(self._spare) if self._spare else 0
+        self._job.announce(os.getpid(), start, self._spare, spare_start)
+
+    def _tick(self) -> None:
+        """A dead spare is reaped and replaced, while this process has only one thread."""
+        if self._started + BACKOFF_FORGET < time.monotonic():
+            self._started = float("inf")
+            self._job.forget_restarts()
+        if not self._spare:
+            return
+        with contextlib.suppress(ChildProcessError):
+            pid, _ = os.waitpid(self._spare, os.WNOHANG)
+            if pid == 0:
+                return
+        self._spare = 0
+        if _SPAWNED:  # a fork would take along what the handler has opened since; a fresh interpreter does not
+            self._fork_spare(lambda: _exec_python(_job_file(_SPAWNED[0]), self._job))
+        elif len(list(pathlib.Path("/proc/self/task").iterdir())) == 1:
+            self._fork_spare(lambda: _run_helper(self._job))
+        self._announce()
+
+    def _fork_spare(self, run: Callable[[], None]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _log.warning("%s has no spare: %s", self._job.title, os.strerror(error.errno or 0))
+            return
+        if pid == 0:
+            try:
+                run()
+            except BaseException:  # noqa: BLE001 - a spare ends here, whatever it was
+                traceback.print_exc()
+            finally:
+                _exit()
+        self._spare = pid

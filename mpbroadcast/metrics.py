@@ -1,0 +1,244 @@
+"""The numbers of broadcasters for Prometheus. Runs in: any process that has the segment. Asks no process anything.
+
+Counters live in shared memory, so they are right in every process model: each process of a pre-forking server shows the
+same, whole numbers, and no multiprocess directory is needed. In an application::
+
+    from prometheus_client import REGISTRY
+    REGISTRY.register(metrics.BroadcasterCollector(broadcaster))
+
+`render` writes the same as text without the library; ``mpbroadcast stats --format prometheus`` uses it.
+
+What is never reset by a running broadcaster is a counter. A watcher's counters begin at 0 when a new watcher gets its
+name; ``rate()`` copes with that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mpbroadcast.errors import MissingExtra
+from mpbroadcast.ring.counters import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mpbroadcast.stats import HelperStats, LaneStats, Stats, WatcherStats
+
+__all__ = ["BroadcasterCollector", "Family", "Sample", "families", "render"]
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class HasStats(Protocol):
+    """A broadcaster, or whatever else gives the numbers of one."""
+
+    def stats(self) -> Stats:
+        """The numbers now; does not block."""
+        ...  # pragma: no cover
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value. ``suffix`` is what the family's name gets behind it: ``_total``, ``_bucket``, ``_sum``, ``_count``."""
+
+    suffix: str
+    labels: Labels
+    value: float
+
+
+@dataclass(slots=True)
+class Family:
+    """A metric: its name without suffix, its type, one sentence about it, and its samples."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[Sample] = field(default_factory=list)
+
+
+_FAMILIES: Final = (
+    ("events_accepted", "counter", "Events that recorders accepted."),
+    ("events_forwarded", "counter", "Accepted events that the distributor has passed on."),
+    ("events_lost", "counter", "Events that were lost, by reason and by whom they were lost: a lane or a watcher."),
+    ("lane_backlog_events", "gauge", "Accepted events that wait for the distributor."),
+    ("lane_backlog_bytes", "gauge", "Their bytes."),
+    ("recording_processes", "gauge", "Living processes that own a lane."),
+    ("watcher_events_forwarded", "counter", "Events put into a watcher's ring."),
+    ("watcher_events_settled", "counter", "Events that a watcher is done with, by outcome."),
+    ("watcher_sink_events", "counter", "What a watcher's sink did with events."),
+    ("backlog_events", "gauge", "Events that wait in a watcher's ring."),
+    ("backlog_bytes", "gauge", "Their bytes."),
+    ("handling_seconds", "histogram", "Time from taking an event to having handled it, as the mean of its batch."),
+    ("helper_restarts", "counter", "How often a spare took the place of a helper that died."),
+    ("helper_spares", "gauge", "Whether a helper has a spare process."),
+    ("up", "gauge", "Whether the broadcaster takes events."),
+    ("created_timestamp_seconds", "gauge", "When the broadcaster was made, Unix time."),
+)
+_OUTCOMES: Final = ("handled", "failed", "given_up", "filtered")
+
+
+def families(all_stats: Iterable[tuple[Stats, Labels]]) -> list[Family]:
+    """Return every metric of some broadcasters. Does not block.
+
+    Args:
+        all_stats: of each broadcaster its numbers, and the labels that tell it from the others.
+    """
+    found = {name: Family(f"mpbroadcast_{name}", kind, text) for name, kind, text in _FAMILIES}
+
+    def add(name: str, value: float, labels: Labels, suffix: str | None = None) -> None:
+        family = found[name]
+        if suffix is None:
+            suffix = "_total" if family.kind == "counter" else ""
+        family.samples.append(Sample(suffix, labels, value))
+
+    for stats, labels in all_stats:
+        add("up", float(stats.state == "running" and stats.owner_alive), labels)
+        add("created_timestamp_seconds", stats.created_ns / 1e9, labels)
+        add("events_accepted", stats.accepted, labels)
+        add("events_forwarded", stats.forwarded, labels)
+        add("lane_backlog_events", stats.backlog, labels)
+        add("lane_backlog_bytes", sum(lane.backlog_bytes for lane in stats.lanes), labels)
+        add("recording_processes", sum(lane.alive for lane in stats.lanes), labels)
+        for (reason, owner), count in _losses(stats).items():
+            add("events_lost", count, (*labels, ("owner", owner), ("reason", reason)))
+        for helper_labels, helper in _helpers(stats, labels):
+            add("helper_restarts", helper.restarts, helper_labels)
+            add("helper_spares", float(bool(helper.spare_pid)), helper_labels)
+        for name, watchers in _by_name(stats).items():
+            _add_watcher(add, (*labels, ("watcher", name)), watchers)
+    return list(found.values())
+
+
+def _by_name(stats: Stats) -> dict[str, list[WatcherStats]]:
+    """Watchers by name. Two of one name are one series; iterators that ended are none, each has its own name."""
+    found: dict[str, list[WatcherStats]] = {}
+    for watcher in stats.watchers:
+        if watcher.managed or watcher.state != "ended":
+            found.setdefault(watcher.name, []).append(watcher)
+    return found
+
+
+def _add_watcher(add: Any, labels: Labels, watchers: list[WatcherStats]) -> None:
+    add("watcher_events_forwarded", sum(watcher.forwarded for watcher in watchers), labels)
+    for outcome in _OUTCOMES:
+        count = sum(getattr(watcher, outcome) for watcher in watchers)
+        add("watcher_events_settled", count, (*labels, ("outcome", outcome)))
+    counts: dict[str, int] = {}
+    for watcher in watchers:
+        for what, count in watcher.counts.items():
+            counts[what] = counts.get(what, 0) + count
+    for what, count in counts.items():
+        add("watcher_sink_events", count, (*labels, ("what", what)))
+    living = [watcher for watcher in watchers if watcher.state != "ended"]
+    add("backlog_events", sum(watcher.backlog for watcher in living), labels)
+    add("backlog_bytes", sum(watcher.backlog_bytes for watcher in living), labels)
+    bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
+    totals = [sum(column) for column in zip(*(watcher.histogram for watcher in watchers), strict=True)]
+    for bound, total in zip(bounds, totals, strict=True):
+        add("handling_seconds", total, (*labels, ("le", bound)), "_bucket")
+    add("handling_seconds", totals[-1], labels, "_count")
+    add("handling_seconds", sum(watcher.handling_seconds for watcher in watchers), labels, "_sum")
+
+
+def _losses(stats: Stats) -> Mapping[tuple[str, str], int]:
+    """Every loss by (reason, owner). The owner of a lane's losses is the lane: processes come and go, it counts on.
+
+    A lane that lost nothing has no series; watchers and processes without a lane have all of theirs from the start.
+    """
+    found: dict[tuple[str, str], int] = {}
+
+    def count(reason: str, owner: str, events: int) -> None:
+        found[reason, owner] = found.get((reason, owner), 0) + events
+
+    for reason, events in stats.refused_without_lane.items():
+        count(reason, "no lane", events)
+    for lane in stats.lanes:
+        for reason, events in _lane_losses(lane):
+            if events:
+                count(reason, f"lane {lane.index}", events)
+    for watcher in stats.watchers:
+        if watcher.managed or watcher.dropped:
+            owner = f"watcher {watcher.name}"
+            count("watcher_full", owner, watcher.dropped)
+            count("failed", owner, watcher.failed)
+            count("given_up", owner, watcher.given_up)
+            count("corrupt", owner, watcher.lost)
+    for reason, name in (
+        ("watcher_full", "dropped"),
+        ("failed", "failed"),
+        ("given_up", "given_up"),
+        ("corrupt", "lost"),
+    ):
+        if stats.retired.get(name):
+            count(reason, "ended watchers", stats.retired[name])
+    return found
+
+
+def _lane_losses(lane: LaneStats) -> Iterator[tuple[str, int]]:
+    yield from lane.refused.items()
+    yield "corrupt", lane.lost
+
+
+def _helpers(stats: Stats, labels: Labels) -> Iterator[tuple[Labels, HelperStats]]:
+    yield (*labels, ("helper", "distributor")), stats.distributor
+    seen = set()
+    for watcher in reversed(stats.watchers):  # the newest of a name
+        if watcher.managed and watcher.name not in seen:
+            seen.add(watcher.name)
+            yield (*labels, ("helper", f"watcher {watcher.name}")), watcher.helper
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def render(all_stats: Iterable[tuple[Stats, Labels]]) -> str:
+    """Write the metrics of some broadcasters in Prometheus' text format; needs no library. Does not block."""
+    lines = []
+    for family in families(all_stats):
+        if not family.samples:
+            continue
+        name = family.name + ("_total" if family.kind == "counter" else "")
+        lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels)
+            lines.append(f"{family.name}{sample.suffix}{{{labels}}} {_number(sample.value)}")
+    return "\n".join(lines) + "\n"
+
+
+class BroadcasterCollector:
+    """A collector for the application's own registry of ``prometheus_client``. Safe in any thread and forked child.
+
+    Args:
+        broadcasters: whose numbers; each is labelled with its name.
+
+    Raises:
+        MissingExtra: ``prometheus_client`` is not installed.
+    """
+
+    def __init__(self, *broadcasters: HasStats) -> None:
+        try:
+            from prometheus_client import core  # noqa: PLC0415 - the extra `prometheus`
+        except ImportError as error:
+            raise MissingExtra("the Prometheus collector", "prometheus") from error
+        self._core = core
+        self._broadcasters = broadcasters
+
+    def describe(self) -> Iterator[Any]:
+        """Give the metrics without samples, so that registering reads nothing."""
+        for name, kind, text in _FAMILIES:
+            yield self._core.Metric(f"mpbroadcast_{name}", text, kind)
+
+    def collect(self) -> Iterator[Any]:
+        """Give the metrics now; does not block."""
+        numbers = [broadcaster.stats() for broadcaster in self._broadcasters]
+        for family in families((stats, (("broadcaster", stats.name),)) for stats in numbers):
+            metric = self._core.Metric(family.name, family.help, family.kind)
+            for sample in family.samples:
+                metric.add_sample(family.name + sample.suffix, dict(sample.labels), sample.value)
+            yield metric

@@ -1,0 +1,469 @@
+"""Stop 4: the watcher. Runs in: one process each. Reads: its watcher ring. Writes: whatever its handler does.
+
+Never blocks on: another watcher. ``Watch`` is the same end of a ring without a helper process: an iterator in the
+process that called ``watch()``.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import inspect
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from mpbroadcast.errors import NotTheConsumer, SegmentError
+from mpbroadcast.ring import _ring
+from mpbroadcast.ring.counters import CELLS, bucket_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from mpbroadcast.ring.segment import Segment
+
+__all__ = ["BatchHandler", "EachHandler", "Slot", "Watch", "Watcher"]
+
+Record = tuple[int, int, bytes]
+"""Sequence number in the ring, kind, payload."""
+
+FIRST_BATCH: Final = 64
+BUFFERED: Final = (512, 1 << 20)  # records and bytes that an iterator takes out of the ring at once
+LONG_BATCH: Final = 0.05  # seconds: how long a watcher may take to see that it is stopped
+IDLE_SECONDS: Final = 1.0  # between two looks at whether anybody still needs this watcher
+GIVE_UP_AFTER_CRASHES: Final = 3
+UNCAUGHT: Final = 255  # crash mark of an exception that nobody caught; smaller ones are signal numbers
+
+_log = logging.getLogger("mpbroadcast")
+
+
+class Slot:
+    """A watcher's place in the segment, from registration to the end. Any process may hold it and stop it."""
+
+    def __init__(self, segment: Segment, index: int) -> None:
+        self.segment = segment
+        self.index = index
+        self.generation = segment.ring.slot_get(index, "generation")
+
+    @classmethod
+    def claim(cls, segment: Segment, *, name: str, policy: int, managed: bool, limit: int) -> Slot | None:
+        """A free slot, or None. Managed: it has a helper, which shutdown waits for."""
+        index = segment.ring.claim_slot(name.encode("utf-8", "replace")[:63], policy, managed, limit)
+        return None if index < 0 else cls(segment, index)
+
+    def register(self) -> bool:
+        """From now on events are delivered; False when the broadcaster has stopped meanwhile. Never blocks."""
+        ring = self.segment.ring
+        ring.slot_set(self.index, "registered_at", time.time_ns())
+        ring.slot_set(self.index, "start_ts", time.monotonic_ns())
+        ring.slot_state_change(self.index, _ring.SLOT_CLAIMED, _ring.SLOT_REGISTERED)
+        return ring.get("state") == _ring.RUNNING
+
+    @property
+    def state(self) -> int:
+        """The slot's state, or FREE when it has been given to somebody else."""
+        ring = self.segment.ring
+        same = ring.slot_get(self.index, "generation") == self.generation
+        return ring.slot_get(self.index, "state") if same else _ring.SLOT_FREE
+
+    def stop(self) -> None:
+        """Nothing stamped from now on is delivered; what is in the ring stays. Idempotent, never blocks."""
+        ring = self.segment.ring
+        for state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
+            if self.state == state:
+                ring.slot_set(self.index, "stop_ts", time.monotonic_ns())
+                ring.slot_state_change(self.index, state, _ring.SLOT_STOPPING)
+
+    def discard(self) -> None:
+        """Gives back a slot that was claimed and will not be used, whatever became of it meanwhile."""
+        ring = self.segment.ring
+        self.stop()
+        for state in (_ring.SLOT_CLAIMED, _ring.SLOT_REGISTERED, _ring.SLOT_CLOSED, _ring.SLOT_ENDED):
+            ring.slot_state_change(self.index, state, _ring.SLOT_FREE)
+        if self.state != _ring.SLOT_FREE:  # STOPPING: the distributor closes it, and frees what has no consumer
+            ring.slot_set(self.index, "managed", 0)
+            ring.slot_set(self.index, "finished", 1)
+        with contextlib.suppress(SegmentError):
+            ring.unlock(_ring.LOCK_SLOT + self.index)
+
+    def release(self) -> None:
+        """The consumer has read everything: the slot may be used again."""
+        for state in (_ring.SLOT_CLOSED, _ring.SLOT_ENDED):
+            if self.state == state:
+                self.segment.ring.slot_state_change(self.index, state, _ring.SLOT_FREE)
+        with contextlib.suppress(SegmentError):
+            self.segment.ring.unlock(_ring.LOCK_SLOT + self.index)
+
+
+class Watch:
+    """An iterator over what is broadcast, in the process that called ``watch()``.
+
+    ``for`` and ``async for`` both work and end after ``stop()`` or ``shutdown()``, when everything buffered has been
+    read. Until it is handed out an item stays in the shared ring, so a full ring is an unread ring. One consumer:
+    threads of the process may share it, a forked child may not.
+
+    Args:
+        slot: a registered slot whose lock this process holds.
+        decode: turns kind and payload into what is handed out; ValueError counts the record as failed.
+        keep: a predicate on what is handed out; the rest is counted as filtered.
+    """
+
+    def __init__(
+        self, slot: Slot, decode: Callable[[int, bytes], Any], keep: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._slot = slot
+        self._decode = decode
+        self._keep = keep
+        self._pid = os.getpid()
+        self._reader = _ring.Reader(slot.segment.ring, slot.index)
+        self._buffer: collections.deque[Record] = collections.deque()
+        self._ended = False
+
+    def get(self, timeout: float | None = None) -> Any | None:
+        """The next item; None when the watch has ended.
+
+        Blocks for up to ``timeout`` seconds (None: until there is something); Python's signal handlers run meanwhile.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            NotTheConsumer: this process is a fork of the one that called ``watch()``.
+        """
+        self._check_process()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._ended:
+            if not self._buffer:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                filled = self._fill(left)
+                if filled is None:
+                    break
+                if not filled:
+                    raise TimeoutError("nothing was broadcast in time")
+            found, item = self._hand_out()
+            if found:
+                return item
+        return None
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise NotTheConsumer("this watch belongs to the process that made it; call watch() in this one")
+
+    def _fill(self, timeout: float | None) -> bool | None:
+        """Takes what is there out of the ring; None at the end of the watch."""
+        records = self._reader.get_many(*BUFFERED, timeout)
+        if records is None:
+            self._ended = True
+            self._slot.release()
+            return None
+        self._buffer.extend(records)
+        return bool(records)
+
+    def _hand_out(self) -> tuple[bool, Any]:
+        sequence, kind, payload = self._buffer.popleft()
+        try:
+            item = self._decode(kind, payload)
+        except ValueError as error:
+            self._reader.settle_through(sequence, _ring.FAILED)
+            _log.error("a record could not be decoded and is counted as failed: %s", error)
+            return False, None
+        kept = self._keep is None or bool(self._keep(item))
+        self._reader.settle_through(sequence, _ring.HANDLED if kept else _ring.FILTERED)
+        return kept, item
+
+    def stop(self) -> None:
+        """Ends the watch: nothing recorded from now on is delivered; what is buffered stays readable. Idempotent."""
+        self._check_process()
+        self._slot.stop()
+
+    def __iter__(self) -> Iterator[Any]:
+        while (item := self.get()) is not None:
+            yield item
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Polls, from 0.2 ms up to 20 ms apart while nothing comes: a futex cannot be awaited without a thread."""
+        import asyncio  # noqa: PLC0415 - 40 ms of import, paid by its users alone
+
+        pause = 0.0002
+        while not self._ended:
+            try:
+                item = self.get(0)
+            except TimeoutError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.02)
+                continue
+            if item is None:
+                return
+            pause = 0.0002
+            yield item
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        """Forgotten without ``stop()``: nobody will read on, so the distributor may give the slot away."""
+        with contextlib.suppress(Exception):
+            if os.getpid() == self._pid and not self._ended:
+                self._slot.segment.ring.slot_set(self._slot.index, "finished", 1)
+                self._slot.stop()
+                self._slot.segment.ring.unlock(_ring.LOCK_SLOT + self._slot.index)
+
+
+class BatchHandler(Protocol):
+    """What a watcher process does with records. Made before the fork, used after it.
+
+    Attributes:
+        batch_records: how many records to hand over at once at the most.
+        batch_bytes: how many bytes of them.
+    """
+
+    batch_records: int
+    batch_bytes: int
+
+    def open(self, *, count: Callable[[str, int], object], stopping: Callable[[], bool], repeated_until: int) -> None:
+        """Runs once in the watcher's process, before the first record.
+
+        Args:
+            count: adds to one of the watcher's counters: ``count(name, n)``, names as in ``ring.counters.CELLS``.
+            stopping: whether nobody waits for this watcher any more, so that retries should end.
+            repeated_until: records up to this sequence number may have been handled before, by a process that died.
+        """
+
+    def handle(self, records: Sequence[Record], settle: Callable[[int, int], Any]) -> None:
+        """Handles records and settles each by ``settle(sequence, outcome)``, now or during a later call."""
+
+    def idle(self) -> float | None:
+        """Runs when there is nothing to read: work of its own that is due.
+
+        Returns:
+            Seconds until it should run again; None: when something has been read.
+        """
+
+    def close(self) -> None:
+        """Runs once after the last record: settle what is left, flush and let go."""
+
+
+class EachHandler:
+    """Calls a function for each decoded item; one that raises is logged and counted, and the next item follows.
+
+    Args:
+        handler: a function or a coroutine function of one argument.
+        decode: turns kind and payload into that argument; None is counted as filtered.
+        name: of the watcher, for the log.
+        keep: a predicate on the argument; what it refuses is counted as filtered.
+        setup: runs once before the first item.
+    """
+
+    batch_records = 2048
+    batch_bytes = 1 << 20
+
+    def __init__(
+        self,
+        handler: Callable[[Any], Any],
+        decode: Callable[[int, bytes], Any],
+        *,
+        name: str,
+        keep: Callable[[Any], Any] | None = None,
+        setup: Callable[[], Any] | None = None,
+    ) -> None:
+        self._handler = handler
+        self._decode = decode
+        self._name = name
+        self._keep = keep
+        self._setup = setup
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, **_: object) -> None:
+        """Runs ``setup``."""
+        if self._setup is not None:
+            self._setup()
+
+    def handle(self, records: Sequence[Record], settle: Callable[[int, int], Any]) -> None:
+        """One call for each record, settled at once: a killed watcher repeats one record at the most."""
+        decode, keep, handler = self._decode, self._keep, self._handler
+        for sequence, kind, payload in records:
+            item: Any = None
+            try:
+                item = decode(kind, payload)
+                if item is None or (keep is not None and not keep(item)):
+                    settle(sequence, _ring.FILTERED)
+                    continue
+                result = handler(item)
+                if result is not None and inspect.isawaitable(result):
+                    self._run(result)
+            except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
+                _log.exception(
+                    "watcher %r failed on %s; counted, and the next one follows", self._name, _short(item, payload)
+                )
+                settle(sequence, _ring.FAILED)
+                continue
+            settle(sequence, _ring.HANDLED)
+
+    def idle(self) -> None:
+        """Nothing is due between items."""
+
+    def _run(self, awaitable: Any) -> None:
+        if self._loop is None:
+            import asyncio  # noqa: PLC0415 - see Watch.__aiter__
+
+            self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(awaitable)
+
+    def close(self) -> None:
+        """Ends the event loop that coroutine handlers ran on."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+
+def _short(item: Any, payload: bytes) -> str:
+    text = repr(item) if item is not None else f"undecodable record {payload[:80]!r}"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+class Watcher:
+    """A watcher's work, as a helper process or a thread runs it.
+
+    Args:
+        slot: registered and managed.
+        handler: what to do with the records.
+        name: shown in ps, stats and the log.
+        own_process: False for a thread, whose crash is that of the application.
+    """
+
+    def __init__(self, slot: Slot, handler: BatchHandler, *, name: str, own_process: bool = True) -> None:
+        self.segment = slot.segment
+        self._own_process = own_process
+        self.slot = slot
+        self.lock = _ring.LOCK_SLOT + slot.index
+        self.name = name
+        self.title = f"mpbroadcast: watcher {name}"
+        self._handler = handler
+
+    def needed(self) -> bool:
+        """Whether anything is left to read, or may still come."""
+        ring = self.segment.ring
+        if self.slot.state in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED) or ring.slot_get(self.slot.index, "finished"):
+            return False
+        return not self._forsaken()
+
+    def _forsaken(self) -> bool:
+        """The application and every distributor are gone, so nothing comes any more and nobody closes the slot."""
+        ring = self.segment.ring
+        return bool(
+            ring.get("owner_gone")
+            and self.slot.state == _ring.SLOT_ACTIVE
+            and ring.lock_is_free(_ring.LOCK_DIST)
+            and not _ring.start_ticks(ring.get("dist_pid"))
+            and not _ring.start_ticks(ring.get("dist_spare_pid"))
+        )
+
+    def gone(self) -> bool:
+        """Whether a worker was here, and it and its spare are both dead."""
+        ring, index = self.segment.ring, self.slot.index
+        pid, spare = ring.slot_get(index, "consumer_pid"), ring.slot_get(index, "spare_pid")
+        alive = _ring.start_ticks(pid) == ring.slot_get(index, "consumer_start")
+        spare_alive = spare and _ring.start_ticks(spare) == ring.slot_get(index, "spare_start")
+        return bool(ring.slot_get(index, "workers") and not alive and not spare_alive and ring.lock_is_free(self.lock))
+
+    def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
+        """Writes into the segment who handles and who would take over."""
+        ring, index = self.segment.ring, self.slot.index
+        ring.slot_set(index, "consumer_pid", pid)
+        ring.slot_set(index, "consumer_start", start)
+        ring.slot_set(index, "spare_pid", spare_pid)
+        ring.slot_set(index, "spare_start", spare_start)
+
+    def begin(self) -> int:
+        """Counts this worker; how many there were before it since the last one that lasted."""
+        ring, index = self.segment.ring, self.slot.index
+        before = ring.slot_get(index, "streak")
+        ring.slot_set(index, "streak", before + 1)
+        ring.slot_set(index, "workers", ring.slot_get(index, "workers") + 1)
+        return before
+
+    def forget_restarts(self) -> None:
+        """The next restart is immediate again."""
+        self.segment.ring.slot_set(self.slot.index, "streak", 1)
+
+    def work(self, tick: Callable[[], None]) -> None:
+        """Handles records until the slot is closed and its ring empty. Blocks; the caller holds the slot's lock."""
+        ring, index = self.segment.ring, self.slot.index
+        # Not marked as a crash: no event is to blame for what goes wrong in here.
+        handed = ring.slot_get(index, "handed")
+        self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
+        if self._own_process:
+            ring.mark_crashes(index)
+        reader = _ring.Reader(ring, index)
+        cautious_until = self._after_crash(reader)
+        last_tick, most = time.monotonic(), FIRST_BATCH
+        pause: float | None = None
+        while True:
+            limit = 1 if reader.seen < cautious_until else most
+            wait = IDLE_SECONDS if pause is None else min(pause, IDLE_SECONDS)
+            records = reader.get_many(limit, self._handler.batch_bytes, wait, wait)
+            if records is None or self.slot.state == _ring.SLOT_ABANDONED:
+                break
+            if records:
+                most = self._handle(records, reader, most)
+            elif self._forsaken():
+                break
+            pause = self._handler.idle()
+            if time.monotonic() - last_tick >= IDLE_SECONDS:
+                last_tick = time.monotonic()
+                tick()
+        self._handler.close()
+        ring.slot_set(index, "finished", 1)
+        self.slot.release()
+
+    def _count(self, name: str, n: int = 1) -> None:
+        self.segment.ring.slot_count(self.slot.index, CELLS[name], n)
+
+    def _stopping(self) -> bool:
+        ring = self.segment.ring
+        return self.slot.state == _ring.SLOT_ABANDONED or time.monotonic_ns() >= ring.get("drain_deadline")
+
+    def _handle(self, records: Sequence[Record], reader: _ring.Reader, most: int) -> int:
+        """One batch; returns how many records the next one should have, so that a slow handler's batch stays short."""
+        ring, index, n = self.segment.ring, self.slot.index, len(records)
+        ring.slot_set(index, "handed", max(records[-1][0], ring.slot_get(index, "handed")))
+        began = time.perf_counter()
+        try:
+            self._handler.handle(records, reader.settle)
+        except BaseException:
+            ring.slot_set(index, "crash_mark", UNCAUGHT)
+            raise
+        took = time.perf_counter() - began
+        ring.slot_set(index, "handling_ns", ring.slot_get(index, "handling_ns") + int(took * 1e9))
+        ring.slot_count(index, bucket_of(took / n), n)
+        if took > LONG_BATCH:
+            return max(1, n // 2)
+        return min(most * 2, self._handler.batch_records) if took < LONG_BATCH / 4 else most
+
+    def _after_crash(self, reader: _ring.Reader) -> int:
+        """The poison rule, protocol section 5: what crashed three workers in a row is given up and kept in the log.
+
+        Returns:
+            The sequence up to which records are taken one at a time.
+        """
+        ring, index = self.segment.ring, self.slot.index
+        mark = ring.slot_get(index, "crash_mark")
+        if not mark:
+            return 0
+        ring.slot_set(index, "crash_mark", 0)
+        suspect = reader.seen + 1
+        same = ring.slot_get(index, "try_pos") == suspect
+        count = ring.slot_get(index, "try_count") + 1 if same else 1
+        ring.slot_set(index, "try_pos", suspect)
+        ring.slot_set(index, "try_count", count)
+        if count >= GIVE_UP_AFTER_CRASHES:
+            for sequence, _, payload in reader.get_many(1, 1, 0) or ():
+                reader.settle(sequence, _ring.GIVEN_UP)
+                _log.error(
+                    "watcher %r crashed %d times on one record (last: signal %d); it is given up: %r",
+                    self.name, count, mark, payload[:2000],
+                )  # fmt: skip
+        return suspect + self._handler.batch_records
