@@ -13,5 +13,6 @@ Each file is one question, named by its topology::
     footprint, scaling, starting                                  memory, lanes and watchers, time to the first event
     soak, chaos                                                   for hours; under faults
 
-Every run is a fresh process that prints one line of JSON. A run in which sent is not received plus counted losses is void.
+Every run is a fresh process that prints one line of JSON. A run in which sent is not received plus counted losses is
+void.
 """

@@ -14,7 +14,7 @@ from mpbroadcast.ring import _ring
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MESSAGE", "flood_ours", "flood_rival", "forked", "fan_out_rival"]
+__all__ = ["MESSAGE", "fan_out_rival", "flood_ours", "flood_rival", "forked"]
 
 MESSAGE = (b'{"reason":"Started","message":"' + b"x" * 600)[:598] + b'"}'
 _PAGE = 4096

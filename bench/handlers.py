@@ -1,6 +1,7 @@
 """1 producer ──▶ 3 watchers whose Python handlers read ``reason`` and ``message`` (target 5).
 
-The rival is the same out of ``multiprocessing.Queue``: the event as a dict, one queue per watcher, filled by the producer.
+The rival is the same out of ``multiprocessing.Queue``: the event as a dict, one queue per watcher, filled by the
+producer.
 """
 
 from __future__ import annotations

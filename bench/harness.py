@@ -1,7 +1,7 @@
 """Runs contenders in fresh processes, in turn, and puts their figures side by side.
 
-A scenario is a module with ``CONTENDERS`` (name to function), ``UNIT`` and ``main``; see `scenario_main`. The machine is
-shared and noisy: what counts is the ratio of two runs that were made one right after the other.
+A scenario is a module with ``CONTENDERS`` (name to function), ``UNIT`` and ``main``; see `scenario_main`. The machine
+is shared and noisy: what counts is the ratio of two runs that were made one right after the other.
 """
 
 from __future__ import annotations
@@ -160,14 +160,9 @@ def scenario_main(contenders: dict[str, Callable[..., dict[str, Any]]], **defaul
 
 def machine() -> dict[str, Any]:
     """Where a run was made."""
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in open("/proc/cpuinfo", encoding="utf-8")
-            if line.startswith(("model name", "CPU part"))
-        ),
-        platform.machine(),
-    )
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part"))]
+    model = models[0] if models else platform.machine()
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),

@@ -1,7 +1,8 @@
 """One call, in nanoseconds: ``recorder.event`` for each sort of object, and a put of ready bytes (targets 1, 2 and 7).
 
-The yardstick is what everybody would write: the Event as a dict with the time formatted, dumped by orjson. Batches are small
-enough for the lane to take them, with the distributor at work, and both are measured in the same process, in turn.
+The yardstick is what everybody would write: the Event as a dict with the time formatted, dumped by orjson. Batches are
+small enough for the lane to take them, with the distributor at work, and both are measured in the same process, in
+turn.
 """
 
 from __future__ import annotations
@@ -49,29 +50,31 @@ def as_a_dict(ref: ObjectReference, type_: str, reason: str, message: str) -> by
     """The same Event, built anew for each call."""
     now = time.time_ns()
     stamp = datetime.fromtimestamp(now // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return orjson.dumps({
-        "kind": "Event",
-        "apiVersion": "v1",
-        "metadata": {"name": f"{ref.name}.{now:x}", "namespace": ref.namespace},
-        "involvedObject": {
-            "kind": ref.kind,
-            "namespace": ref.namespace,
-            "name": ref.name,
-            "uid": ref.uid,
-            "apiVersion": ref.api_version,
-            "resourceVersion": ref.resource_version,
-        },
-        "reason": reason,
-        "message": message,
-        "source": {"component": "bench"},
-        "firstTimestamp": stamp,
-        "lastTimestamp": stamp,
-        "count": 1,
-        "type": type_,
-        "eventTime": None,
-        "reportingComponent": "bench",
-        "reportingInstance": "",
-    })
+    return orjson.dumps(
+        {
+            "kind": "Event",
+            "apiVersion": "v1",
+            "metadata": {"name": f"{ref.name}.{now:x}", "namespace": ref.namespace},
+            "involvedObject": {
+                "kind": ref.kind,
+                "namespace": ref.namespace,
+                "name": ref.name,
+                "uid": ref.uid,
+                "apiVersion": ref.api_version,
+                "resourceVersion": ref.resource_version,
+            },
+            "reason": reason,
+            "message": message,
+            "source": {"component": "bench"},
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+            "type": type_,
+            "eventTime": None,
+            "reportingComponent": "bench",
+            "reportingInstance": "",
+        }
+    )
 
 
 def _timed(call, n):
@@ -127,7 +130,7 @@ def put(rounds):
 
 
 def zmq_send(rounds):
-    """pyzmq's ``send`` of the same bytes, with a PULL that keeps up in another process."""
+    """Pyzmq's ``send`` of the same bytes, with a PULL that keeps up in another process."""
     from bench import rivals
     from bench.flooding import Gate, forked, join
 
@@ -173,7 +176,9 @@ def stuck(rounds):
         delays.append((time.perf_counter_ns() - began) / 1000)
     counted = broadcaster.stats().refused["lane_full"] - before
     broadcaster.shutdown(timeout=0.1)
-    return result(sent=rounds * BATCH, received=rounds * BATCH - refused, lost=counted, seconds=1.0, **percentiles(delays))
+    return result(
+        sent=rounds * BATCH, received=rounds * BATCH - refused, lost=counted, seconds=1.0, **percentiles(delays)
+    )
 
 
 def _model(rounds):

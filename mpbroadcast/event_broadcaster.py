@@ -5,6 +5,7 @@ Runs in: the application; handlers and sinks run in the processes of their watch
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from mpbroadcast.base import klog
@@ -164,6 +165,7 @@ def decode_event(kind: int, payload: bytes) -> Event | None:
     return obj if isinstance(obj, Event) else None
 
 
+@lru_cache(maxsize=4096)
 def _go_reference(ref: ObjectReference) -> str:
     return (
         f"v1.ObjectReference{{Kind:{go_quote(ref.kind)}, Namespace:{go_quote(ref.namespace)},"
@@ -173,11 +175,17 @@ def _go_reference(ref: ObjectReference) -> str:
     )
 
 
+def _flush_of_klog() -> Callable[[], None] | None:
+    """What a log watcher calls before it counts lines as handled; None where every line is written at once."""
+    return klog.flush if klog.has_output() else None
+
+
 class _LogLine:
     """A handler that logs; a class, so that it can be pickled when its function can."""
 
     def __init__(self, logf: Callable[..., Any]) -> None:
         self._logf = logf
+        self.flush = _flush_of_klog()
 
     def __call__(self, event: Event) -> None:
         self._logf(_FORMAT, _go_reference(event.involved_object), event.type, event.reason, event.message)
@@ -186,6 +194,7 @@ class _LogLine:
 class _StructuredLine:
     def __init__(self, verbosity: int) -> None:
         self._verbosity = verbosity
+        self.flush = _flush_of_klog()
 
     def __call__(self, event: Event) -> None:
         ref = event.involved_object

@@ -282,25 +282,34 @@ class EachHandler:
             self._setup()
 
     def handle(self, records: Sequence[Record], settle: Callable[[int, int], Any]) -> None:
-        """One call for each record, settled at once: a killed watcher repeats one record at the most."""
-        decode, keep, handler = self._decode, self._keep, self._handler
-        for sequence, kind, payload in records:
-            item: Any = None
-            try:
-                item = decode(kind, payload)
-                if item is None or (keep is not None and not keep(item)):
-                    settle(sequence, _ring.FILTERED)
-                    continue
-                result = handler(item)
-                if result is not None and inspect.isawaitable(result):
-                    self._run(result)
-            except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
-                _log.exception(
-                    "watcher %r failed on %s; counted, and the next one follows", self._name, _short(item, payload)
-                )
-                settle(sequence, _ring.FAILED)
-                continue
-            settle(sequence, _ring.HANDLED)
+        """One call for each record, settled at once: a killed watcher repeats one record at the most.
+
+        A handler with a ``flush`` buffers, so its records are settled together, after that.
+        """
+        flush = getattr(self._handler, "flush", None)
+        if flush is None:
+            for sequence, kind, payload in records:
+                settle(sequence, self._one(kind, payload))
+            return
+        outcomes = [(sequence, self._one(kind, payload)) for sequence, kind, payload in records]
+        flush()
+        for sequence, outcome in outcomes:
+            settle(sequence, outcome)
+
+    def _one(self, kind: int, payload: bytes) -> int:
+        item: Any = None
+        try:
+            item = self._decode(kind, payload)
+            if item is None or (self._keep is not None and not self._keep(item)):
+                return _ring.FILTERED
+            result = self._handler(item)
+            if result is not None and inspect.isawaitable(result):
+                self._run(result)
+        except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
+            what = _short(item, payload)
+            _log.exception("watcher %r failed on %s; counted, and the next one follows", self._name, what)
+            return _ring.FAILED
+        return _ring.HANDLED
 
     def idle(self) -> None:
         """Nothing is due between items."""

@@ -380,3 +380,22 @@ def test_records_carry_the_text_and_nothing_to_format(caplog):
     (made,) = caplog.records
     assert ("klog", r"1 of x\x1b[2J", ()) == (made.name, made.msg, made.args or ())
     assert "test_records_carry_the_text_and_nothing_to_format" == made.funcName
+
+
+def test_lines_go_to_the_stream_of_set_output_letter_by_letter(tmp_path, monkeypatch):
+    """The same line that the formatter would write, without ``logging``."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1_784_901_930_123_456_789)
+    with (tmp_path / "log").open("w+", encoding="utf-8") as stream:
+        klog.set_output(stream)
+        try:
+            klog.infof("one %v", 1)
+            klog.errorf("esc \x1b[31m")
+            klog.info_s("two", "key", "value")
+            klog.flush()
+            lines = (tmp_path / "log").read_text().splitlines()
+        finally:
+            klog.set_output(None)
+    heads = [line.partition("] ")[0] for line in lines]
+    assert ["one 1", r"esc \x1b[31m", '"two" key="value"'] == [line.partition("] ")[2] for line in lines]
+    assert ["I", "E", "I"] == [head[0] for head in heads]
+    assert all(f".123456 {os.getpid():7d} test_klog.py:" in head for head in heads)
