@@ -1,4 +1,4 @@
-"""``python -m bench``: asks every question, or those named, and writes ``bench/results/<date>.json``, a table and plots."""
+"""``python -m bench``: asks every question, or those named; writes ``bench/results/<date>.json``, a table, plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that computes in Python, 15 µs a step, and records each step: how much is delivered while it runs (target 8)."""
+"""A worker that computes in Python and records each step of 15 µs: how much is delivered while it runs (target 8)."""
 
 from __future__ import annotations
 

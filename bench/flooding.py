@@ -1,4 +1,4 @@
-"""What the floods share: a message, rivals' channels, our broadcaster with raw bytes, and processes that start together."""
+"""What the floods share: a message, rivals' channels, our broadcaster with raw bytes, processes that start together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What it costs to have a broadcaster with three watchers: time to the first event, memory, and CPU while nothing
-happens.
+"""What a broadcaster with three watchers costs: time to the first event, memory, CPU while nothing happens.
 
 Targets 12 and 13. Unshared memory is what ``smaps_rollup`` calls private.
 """

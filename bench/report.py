@@ -1,4 +1,4 @@
-"""Writes what a run of the bench found: JSON with every run, a Markdown table, and a plot for each question with rivals."""
+"""Writes what a run of the bench found: JSON with every run, a Markdown table, a plot for each question with rivals."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def get(
         if sort_by is not None:
             events = sorted_by(events, sort_by)
         if watch:
+            printer.print_more(events)
             for more in source.follow():
                 printer.print_more(more)
         if events or output in {"json", "yaml"}:
