@@ -160,7 +160,7 @@ def decode_event(kind: int, payload: bytes) -> Event | None:
         ValueError: bytes that no producer of this library wrote.
     """
     if kind == KIND_RECORD:
-        return Event.from_record(payload)
+        return Event.lazy_from_record(payload)
     obj = decode(kind, payload).object
     return obj if isinstance(obj, Event) else None
 

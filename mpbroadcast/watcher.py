@@ -413,7 +413,7 @@ class Watcher:
         while True:
             limit = 1 if reader.seen < cautious_until else most
             wait = IDLE_SECONDS if pause is None else min(pause, IDLE_SECONDS)
-            records = reader.get_many(limit, self._handler.batch_bytes, wait, wait)
+            records = reader.get_many(limit, self._handler.batch_bytes, wait, wait or IDLE_SECONDS)  # a nap is never 0
             if records is None or self.slot.state == _ring.SLOT_ABANDONED:
                 break
             if records:

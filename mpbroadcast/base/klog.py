@@ -67,6 +67,8 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def _harmless(text: str) -> str:
     r"""Escape what is a command to a terminal; tab and line break stay."""
+    if text.isprintable():
+        return text
     return _CONTROLS.sub(lambda match: go_escape(match[0], quote=""), text)
 
 

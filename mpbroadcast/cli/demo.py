@@ -122,6 +122,7 @@ class _Demo:
         self._events = events
         self._seed = seed
         self._quiet = quiet
+        self._began = time.monotonic()
         self._kubeconfig = kubeconfig
         self._log = None if quiet or events <= _LOG_ON_SCREEN else _log_beside(store)
         self._console = Console(highlight=False, soft_wrap=True)
@@ -231,7 +232,7 @@ class _Demo:
 
         tasks = chain(plan(self._events, self._seed, self._sizes), repeat(None, self._workers))  # a None ends a worker
         next_look = 0.0
-        with _Bar(self._events, "recording", shown=self._log is not None or self._quiet) as bar:
+        with _Bar(self._events, "recording", self._began, shown=self._log is not None or self._quiet) as bar:
             for task in tasks:
                 given = False
                 while not given and not self.killed:
@@ -250,7 +251,7 @@ class _Demo:
     def _deliver(self, broadcaster: EventBroadcaster) -> None:
         """Wait until the watchers have handled everything, and shut down."""
         deadline = time.monotonic() + _SHUTDOWN_SECONDS
-        with _Bar(self._events, "delivering", shown=self._log is not None or self._quiet) as bar:
+        with _Bar(self._events, "delivering", self._began, shown=self._log is not None or self._quiet) as bar:
             while not broadcaster.flush(_LOOK_SECONDS) and time.monotonic() < deadline:
                 bar.show(min(watcher.settled for watcher in broadcaster.stats().watchers))
             broadcaster.shutdown(max(1.0, deadline - time.monotonic()))
@@ -404,11 +405,11 @@ def _command() -> str:
 class _Bar:
     """A progress bar, for what takes longer than a second on a terminal."""
 
-    def __init__(self, total: int, what: str, *, shown: bool) -> None:
+    def __init__(self, total: int, what: str, began: float, *, shown: bool) -> None:
         self._total = total
         self._what = what
         self._shown = shown and sys.stdout.isatty()
-        self._begin = time.monotonic()
+        self._began = began
         self._progress: Any = None
         self._task: Any = None
 
@@ -417,7 +418,7 @@ class _Bar:
 
     def show(self, done: int) -> None:
         """Show how many are done."""
-        if not self._shown or time.monotonic() - self._begin < _BAR_AFTER_SECONDS:
+        if not self._shown or time.monotonic() - self._began < _BAR_AFTER_SECONDS:
             return
         if self._progress is None:
             from rich.progress import (  # noqa: PLC0415

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from mpbroadcast.event.codec import decode_fields
+from mpbroadcast.event.codec import decode_fields, decode_parts, decode_time_of
 from mpbroadcast.event.parts import EventSeries, EventSource, EventType, ObjectReference
 from mpbroadcast.event.shapes import (
     core_v1,
@@ -40,6 +40,7 @@ class _Fields:
     """
 
     __slots__ = (
+        "_payload",
         "action",
         "annotations",
         "count",
@@ -84,9 +85,20 @@ class _Fields:
     uid: str
     labels: Mapping[str, str]
     creation_timestamp: int | None
+    _payload: bytes
 
 
-_FIELDS: Final = tuple(_Fields.__annotations__)
+_FIELDS: Final = tuple(name for name in _Fields.__annotations__ if name != "_payload")
+_ALWAYS: Final[Mapping[str, Any]] = {  # in every event of a recorder (R7)
+    "annotations": _NOTHING,
+    "labels": _NOTHING,
+    "count": 1,
+    "event_time": None,
+    "series": None,
+    "creation_timestamp": None,
+    "resource_version": "",
+    "uid": "",
+}
 _SETTERS: Final = {name: getattr(_Fields, name).__set__ for name in _FIELDS}
 
 
@@ -213,6 +225,35 @@ class Event(_Fields):
         return event  # type: ignore[return-value]
 
     @classmethod
+    def lazy_from_record(cls, payload: bytes) -> Event:
+        """As `from_record`, for who will look at a few fields only: times, name and what is always alike come later.
+
+        Raises:
+            ValueError: with one line, when the bytes are no event record.
+        """
+        static, message, name, annotations = decode_parts(payload)
+        event = _new(_Fields)
+        (
+            event.involved_object,
+            event.namespace,
+            event.type,
+            event.reason,
+            event.action,
+            event.source,
+            event.reporting_controller,
+            event.reporting_instance,
+            event.related,
+        ) = static
+        event.message = message
+        event._payload = payload  # noqa: SLF001 - our own
+        if name:
+            event.name = name
+        if annotations:
+            event.annotations = MappingProxyType(annotations)
+        event.__class__ = Event  # type: ignore[assignment]
+        return event  # type: ignore[return-value]
+
+    @classmethod
     def from_core_v1(cls, body: Mapping[str, Any]) -> Event:
         """Read a core/v1 event; what is missing or null is empty, unknown keys are ignored.
 
@@ -286,12 +327,17 @@ class Event(_Fields):
             setter(event, _frozen(value) if name in {"annotations", "labels"} else value)
         return _seal(event)
 
-    def __getattr__(self, name: str) -> str:
-        # Only the name of an event out of a ring is put together late: most handlers never read it.
-        if name != "name":
+    def __getattr__(self, name: str) -> Any:
+        """A field that is not there yet: the name of an event out of a ring, and what `lazy_from_record` left out."""
+        if name == "name":
+            value: Any = f"{self.involved_object.name}.{self.first_timestamp:x}"
+        elif name in _ALWAYS:
+            value = _ALWAYS[name]
+        elif name in {"first_timestamp", "last_timestamp"}:
+            value = decode_time_of(self._payload)
+        else:
             raise AttributeError(f"'Event' object has no attribute {name!r}", name=name, obj=self)
-        value = f"{self.involved_object.name}.{self.first_timestamp:x}"
-        _SETTERS["name"](self, value)
+        _SETTERS[name](self, value)
         return value
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

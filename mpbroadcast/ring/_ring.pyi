@@ -53,6 +53,13 @@ LOCK_OWNER: Final[int]
 LOCK_DIST: Final[int]
 LOCK_LANE: Final[int]
 LOCK_SLOT: Final[int]
+LOCK_START: Final[int]
+"""Of a segment in a file: held by the one program that looks whether it may have it."""
+LOCK_RESCUE: Final[int]
+"""Held by the one helper that starts a distributor whose spare died with it."""
+
+MANAGED_LEFT: Final[int]
+"""The field ``managed`` of a slot whose watcher belonged to a program that has died."""
 
 # outcomes for Reader.settle()
 HANDLED: Final[int]
@@ -91,6 +98,22 @@ def format_segment(
         OSError: the file cannot be mapped.
     """
 
+def adopt_segment(fd: int, boot_id: bytes, /) -> int:
+    """Makes a segment in a file ready for a new owner; everything unread stays, nothing of it is lost or repeated.
+
+    The caller holds ``LOCK_START`` and has seen that the locks of owner, distributor and slots are free. Does not block.
+
+    Args:
+        fd: of the file.
+        boot_id: 16 bytes; another one than before says that the clock has started anew.
+
+    Returns:
+        0, or a living process that still uses the segment.
+
+    Raises:
+        SegmentError: the file cannot be mapped, or is no segment.
+    """
+
 def start_ticks(pid: int, /) -> int:
     """When a process started, in clock ticks since boot; 0 when it is gone, a zombie or cannot be seen."""
 
@@ -114,6 +137,13 @@ class Segment:
     def token(self) -> bytes:
         """The segment's 16 random bytes."""
 
+    @property
+    def fd(self) -> int:
+        """The number of a descriptor of the file; a new one where this process has closed its own and a helper has it.
+
+        Raises:
+            SegmentError: this process has none, and no helper that it may look into has one.
+        """
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
         """Lanes, bytes of each, slots, bytes of each, records per lane (0: bytes alone bound it)."""
@@ -184,7 +214,7 @@ class Segment:
         """Stores a field of a watcher slot."""
 
     def slot_count(self, slot: int, cell: int, n: int = 1, /) -> None:
-        """Adds to one of the 56 cells of a slot, atomically; any process may. IndexError: no such cell."""
+        """Adds to one of the cells of a slot, atomically; any process may. IndexError: no such cell."""
 
     # ---- watchers
     def claim_slot(self, name: bytes, policy: int, managed: bool, limit: int, /) -> int:

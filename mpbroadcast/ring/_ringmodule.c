@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "adopt.h"
 #include "claim.h"
 #include "consume.h"
 #include "distribute.h"
@@ -35,7 +36,7 @@ static const struct field header_fields[] = {
     F(mpb_header, owner_gone), F(mpb_header, grace_ns), F(mpb_header, round_ts), F(mpb_header, drain_deadline),
     F(mpb_header, created_at), F(mpb_header, lane_limit), {NULL, 0, 0}};
 static const struct field lane_fields[] = {
-    F(mpb_lane, owner_start), F(mpb_lane, owner_pid), F(mpb_lane, claims), F(mpb_lane, problem_count), {NULL, 0, 0}};
+    F(mpb_lane, claims), F(mpb_lane, problem_count), {NULL, 0, 0}};
 static const struct field slot_fields[] = {
     F(mpb_slot, state), F(mpb_slot, policy), F(mpb_slot, managed), F(mpb_slot, generation), F(mpb_slot, limit),
     F(mpb_slot, prefix), F(mpb_slot, start_ts), F(mpb_slot, stop_ts), F(mpb_slot, registered_at),
@@ -367,6 +368,8 @@ static PyObject *Segment_set_lane_name(Segment *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *Segment_fd(Segment *self, void *closure);
+
 static PyObject *Segment_lock(Segment *self, PyObject *args)
 {
     unsigned int byte;
@@ -383,6 +386,7 @@ static PyObject *Segment_lock(Segment *self, PyObject *args)
     if (PyErr_Occurred()) return NULL;
     if (result == 0) Py_RETURN_TRUE;
     if (result == EAGAIN || result == EACCES) Py_RETURN_FALSE;
+    if (result == EBADF) return Segment_fd(self, NULL); /* says why */
     return PyErr_Format(error, "the kernel gave no lock on the segment: %s", strerror(result));
 }
 
@@ -477,6 +481,7 @@ static PyObject *Segment_claim_slot(Segment *self, PyObject *args)
     int managed;
     unsigned long long limit;
     if (!PyArg_ParseTuple(args, "yIpK", &name, &policy, &managed, &limit) || !is_writable(self)) return NULL;
+    if (mpb_descriptor(&self->seg) < 0) return Segment_fd(self, NULL); /* without a lock nobody would see its consumer */
     int j = mpb_claim_slot(&self->seg);
     if (j >= 0) {
         struct mpb_slot *slot = &self->seg.slots[j];
@@ -520,7 +525,9 @@ static PyObject *Segment_begin_drain(Segment *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "K", &deadline) || !is_writable(self)) return NULL;
     struct mpb_header *h = self->seg.header;
     uint32_t running = STATE_RUNNING;
-    STORE(&h->drain_deadline, deadline, seq_cst);
+    /* The earliest of several: who asks again must not put off what was promised to the first. */
+    uint64_t before = LOAD(&h->drain_deadline, seq_cst);
+    while (deadline < before && !atomic_compare_exchange_weak(&h->drain_deadline, &before, deadline)) continue;
     /* seq_cst: a put that answered True came before the seals, which come after this. */
     bool first = atomic_compare_exchange_strong(&h->state, &running, STATE_DRAINING);
     mpb_ring_bell(&h->bell);
@@ -575,10 +582,13 @@ static PyObject *lane_snapshot(struct mpb_segment *seg, uint32_t i)
     static const char *const tail[MPB_NUMBERS] = {"accepted", "last_ts"};
     static const char *const head[MPB_NUMBERS] = {"forwarded", "corrupt", "lost", "clock"};
     struct mpb_lane *lane = &seg->lanes[i];
+    uint64_t owner = LOAD(&lane->owner, acquire);
     PyObject *dict = PyDict_New();
     /* head before tail: a lane then never seems to have forwarded more than it accepted. */
     if (!dict || dict_numbers(dict, &lane->ring.head, head, "head") != 0 ||
         dict_numbers(dict, &lane->ring.tail, tail, "tail") != 0 || dict_fields(dict, lane, lane_fields) != 0 ||
+        dict_set(dict, "owner_pid", PyLong_FromUnsignedLong(MPB_OWNER_PID(owner))) != 0 ||
+        dict_set(dict, "owner_start", PyLong_FromUnsignedLongLong(owner & MPB_OWNER_TICKS)) != 0 ||
         dict_set(dict, "index", PyLong_FromUnsignedLong(i)) != 0 ||
         dict_set(dict, "refused", refusals(lane->refused)) != 0 ||
         dict_set(dict, "owner_name", text_of(lane->owner_name, sizeof lane->owner_name)) != 0 ||
@@ -672,7 +682,18 @@ static PyMethodDef Segment_methods[] = {
     {NULL, NULL, 0, NULL}};
 #undef METHOD
 
+/* The descriptor of the file, found again where this process has closed its own. */
+static PyObject *Segment_fd(Segment *self, void *Py_UNUSED(closure))
+{
+    if (!is_open(self)) return NULL;
+    int fd = mpb_descriptor(&self->seg);
+    if (fd >= 0) return PyLong_FromLong(fd);
+    return PyErr_Format(error, "this process has closed the broadcaster's descriptor, as daemons do, and no helper that it may"
+                               " look into has it; start watchers before that, or keep the descriptor open");
+}
+
 static PyGetSetDef Segment_getset[] = {
+    {"fd", (getter)Segment_fd, NULL, NULL, NULL},
     {"token", (getter)Segment_token, NULL, NULL, NULL},
     {"sizes", (getter)Segment_sizes, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL}};
@@ -947,6 +968,20 @@ static PyObject *format_segment(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* 0, or the process that still uses the segment. */
+static PyObject *adopt_segment(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int fd;
+    const char *boot_id;
+    Py_ssize_t len;
+    uint32_t living;
+    if (!PyArg_ParseTuple(args, "iy#", &fd, &boot_id, &len)) return NULL;
+    if (len != 16) return PyErr_Format(PyExc_ValueError, "a boot id has 16 bytes");
+    const char *why = mpb_adopt(fd, (const uint8_t *)boot_id, &living);
+    if (why && !living) return PyErr_Format(error, "%s", why);
+    return PyLong_FromUnsignedLong(living);
+}
+
 static PyObject *start_ticks(PyObject *Py_UNUSED(module), PyObject *args)
 {
     unsigned int pid;
@@ -965,6 +1000,7 @@ static PyObject *set_title(PyObject *Py_UNUSED(module), PyObject *args)
 static PyMethodDef module_methods[] = {
     {"total_bytes", total_bytes, METH_VARARGS, NULL}, {"format_segment", format_segment, METH_VARARGS, NULL},
     {"start_ticks", start_ticks, METH_VARARGS, NULL}, {"set_title", set_title, METH_VARARGS, NULL},
+    {"adopt_segment", adopt_segment, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};
 
 static const struct {
@@ -980,6 +1016,7 @@ static const struct {
     {"SLOT_ENDED", SLOT_ENDED}, {"SLOT_ABANDONED", SLOT_ABANDONED},
     {"RUNNING", STATE_RUNNING}, {"DRAINING", STATE_DRAINING}, {"DRAINED", STATE_DRAINED},
     {"LOCK_OWNER", LOCK_OWNER}, {"LOCK_DIST", LOCK_DIST}, {"LOCK_LANE", LOCK_LANE}, {"LOCK_SLOT", LOCK_SLOT},
+    {"LOCK_START", LOCK_START}, {"LOCK_RESCUE", LOCK_RESCUE}, {"MANAGED_LEFT", MPB_MANAGED_LEFT},
     {"HANDLED", OUTCOME_HANDLED}, {"FAILED", OUTCOME_FAILED}, {"GIVEN_UP", OUTCOME_GIVEN_UP},
     {"FILTERED", OUTCOME_FILTERED}};
 

@@ -128,7 +128,7 @@ const char *mpb_map(struct mpb_segment *seg, int fd, bool writable)
         .slots = (void *)(map + p.slots), .decided = (void *)(map + p.decided), .lane_data = map + p.lane_data,
         .slot_data = map + p.slot_data, .nlanes = s.lanes, .nslots = s.slots, .lane_cap = s.lane_bytes,
         .slot_cap = s.slot_bytes, .lane_limit = s.lane_limit,
-        .coarse_clock = ((struct mpb_header *)(void *)map)->coarse_clock != 0, .writable = writable, .fd = fd,
+        .coarse_clock = ((struct mpb_header *)(void *)map)->coarse_clock != 0, .writable = writable, .reserved = (uint64_t)st.st_blocks * 512 >= bytes, .fd = fd, .first_fd = fd,
         .file_dev = st.st_dev, .file_ino = st.st_ino,
         .lock_fd = -1, .mine = mine, .next = all_segments,
     };
@@ -144,18 +144,56 @@ void mpb_unmap(struct mpb_segment *seg)
             *at = seg->next;
             break;
         }
-    if (seg->lock_fd >= 0) close(seg->lock_fd);
+    if (mpb_is_ours(seg, seg->lock_fd)) close(seg->lock_fd);
     munmap(seg->mine, PAGE);
     munmap(seg->base, seg->size);
     seg->base = NULL;
     seg->lock_fd = -1;
 }
 
+bool mpb_is_ours(const struct mpb_segment *seg, int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == seg->file_dev && st.st_ino == seg->file_ino;
+}
+
+/* Opens what a link in /proc/PID/fd points to, if it is our file. Looked at first: opening alone can do something to a
+ * stranger's file, such as a FIFO. Above 2: a daemon puts /dev/null there next. */
+static int open_ours(const struct mpb_segment *seg, uint32_t pid, int number)
+{
+    char path[48];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%u/fd/%d", pid, number);
+    if (!pid || stat(path, &st) != 0 || st.st_dev != seg->file_dev || st.st_ino != seg->file_ino) return -1;
+    int fd = open(path, (seg->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (!mpb_is_ours(seg, fd)) { /* changed meanwhile */
+        if (fd >= 0) close(fd);
+        return -1;
+    }
+    if (fd > 2) return fd;
+    int higher = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    close(fd);
+    return higher;
+}
+
+int mpb_descriptor(struct mpb_segment *seg)
+{
+    if (mpb_is_ours(seg, seg->fd)) return seg->fd;
+    /* Helpers are forks of the process that made the segment, so theirs has the same number. */
+    int fd = open_ours(seg, LOAD(&seg->header->dist_pid, relaxed), seg->first_fd);
+    if (fd < 0) fd = open_ours(seg, LOAD(&seg->header->dist_spare_pid, relaxed), seg->first_fd);
+    for (uint32_t j = 0; fd < 0 && j < seg->nslots; j++)
+        if (LOAD(&seg->slots[j].managed, relaxed))
+            fd = open_ours(seg, LOAD(&seg->slots[j].consumer_pid, relaxed), seg->first_fd);
+    if (fd >= 0) seg->fd = fd;
+    return fd;
+}
+
 /* In the child of a fork: a copy of the parent's description would keep the parent's locks alive after its death. */
 static void atfork_child(void)
 {
     for (struct mpb_segment *seg = all_segments; seg; seg = seg->next) {
-        if (seg->lock_fd >= 0) close(seg->lock_fd);
+        if (mpb_is_ours(seg, seg->lock_fd)) close(seg->lock_fd);
         seg->lock_fd = -1;
     }
 }
@@ -169,15 +207,14 @@ void mpb_atfork_install(void)
 
 static int open_locks(struct mpb_segment *seg)
 {
-    if (seg->mine->has_locks) return 0;
-    if (seg->lock_fd >= 0) close(seg->lock_fd); /* a raw clone(2) ran no atfork handler */
+    bool ours = mpb_is_ours(seg, seg->lock_fd); /* a lock on a stranger's file, or the end of one, must never come from us */
+    if (seg->mine->has_locks && ours) return 0;
+    if (ours) close(seg->lock_fd); /* a raw clone(2) ran no atfork handler */
     seg->lock_fd = -1;
-    struct stat st;
-    if (fstat(seg->fd, &st) != 0 || st.st_dev != seg->file_dev || st.st_ino != seg->file_ino) return EBADF;
-    char path[40];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", seg->fd);
-    seg->lock_fd = open(path, O_RDWR | O_CLOEXEC);
-    if (seg->lock_fd < 0) return errno;
+    seg->mine->has_locks = 0;
+    if (mpb_descriptor(seg) < 0) return EBADF;
+    seg->lock_fd = open_ours(seg, (uint32_t)getpid(), seg->fd);
+    if (seg->lock_fd < 0) return EBADF;
     seg->mine->has_locks = 1;
     return 0;
 }
@@ -199,7 +236,8 @@ int mpb_unlock(struct mpb_segment *seg, uint32_t byte) { return set_lock(seg, by
 
 bool mpb_lock_is_free(struct mpb_segment *seg, uint32_t byte)
 {
-    int fd = open_locks(seg) == 0 ? seg->lock_fd : seg->fd; /* a read-only onlooker may ask through any descriptor */
+    int fd = open_locks(seg) == 0 ? seg->lock_fd : mpb_descriptor(seg); /* an onlooker may ask through any descriptor */
+    if (fd < 0) return true;
     struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
     if (fcntl(fd, F_OFD_GETLK, &fl) != 0) {
         fl.l_type = F_RDLCK;
@@ -233,25 +271,39 @@ _Atomic uint64_t *mpb_decided(struct mpb_segment *seg, uint32_t slot, uint64_t p
     return seg->decided + ((uint64_t)slot * 2 + (parity & 1)) * seg->nlanes;
 }
 
+static bool owner_lives(uint64_t owner, uint32_t self, bool locked)
+{
+    uint32_t pid = MPB_OWNER_PID(owner);
+    if (!pid || (pid == self && locked)) return false; /* a former process of our number, or another mapping of ours */
+    uint64_t start = mpb_start_ticks(pid);
+    return start && MPB_OWNER(pid, start) == owner;
+}
+
 /* Dead only if both agree: the kernel lock is right across pid namespaces and pid reuse, pid with start time survives a
- * daemon that closes every descriptor it has. */
-static bool take_lane(struct mpb_segment *seg, uint32_t i)
+ * daemon that closes every descriptor it has. Such a daemon, or a process without a free descriptor, has no lock to take
+ * either: it claims by the owner word alone, which is why that is one word and changes by compare-and-swap; a value never
+ * comes again, because no two processes have the same pid and start. Without a lock it takes a used lane only when there is
+ * no fresh one left (again): it would not see an owner that lives in another pid namespace. */
+static bool take_lane(struct mpb_segment *seg, uint32_t i, bool again)
 {
     struct mpb_lane *lane = &seg->lanes[i];
     struct mpb_private *mine = seg->mine;
-    if (mpb_lock(seg, LOCK_LANE + i, false) != 0) return false;
-    uint32_t pid = LOAD(&lane->owner_pid, relaxed), self = (uint32_t)getpid();
-    bool foreign = pid && pid != self && mpb_alive(pid, LOAD(&lane->owner_start, relaxed));
+    int error = mpb_lock(seg, LOCK_LANE + i, false);
+    if (error == EAGAIN || error == EACCES) return false;
+    uint32_t self = (uint32_t)getpid();
+    uint64_t ticks = mpb_start_ticks(self), owner = LOAD(&lane->owner, acquire);
+    bool taken = owner_lives(owner, self, !error) || (error && (!ticks || (owner && !again)));
     mpb_producer_open(&mine->lane, &lane->ring, seg->lane_data + (uint64_t)i * seg->lane_cap, seg->lane_cap,
                       seg->lane_limit, lane->trim);
-    if (foreign || (mine->lane.word & MPB_SEAL)) {
-        mpb_unlock(seg, LOCK_LANE + i);
+    if (!taken && !(mine->lane.word & MPB_SEAL)) STOP_POINT("claim.locked");
+    /* Unread records of a dead owner stay where they are and go out in their order; we write behind them. What was opened
+     * above is still so: nobody but an owner moves the tail, and had there been one, this would fail. */
+    if (taken || (mine->lane.word & MPB_SEAL) ||
+        !atomic_compare_exchange_strong_explicit(&lane->owner, &owner, MPB_OWNER(self, ticks), memory_order_acq_rel,
+                                                 memory_order_relaxed)) {
+        if (!error) mpb_unlock(seg, LOCK_LANE + i);
         return false;
     }
-    STOP_POINT("claim.locked");
-    /* Unread records of a dead owner stay where they are and go out in their order; we write behind them. */
-    STORE(&lane->owner_pid, self, relaxed);
-    STORE(&lane->owner_start, mpb_start_ticks(self), relaxed);
     atomic_fetch_add_explicit(&lane->claims, 1, memory_order_relaxed);
     char comm[16] = "";
     prctl(PR_GET_NAME, comm);
@@ -272,8 +324,9 @@ struct mpb_producer *mpb_my_lane(struct mpb_segment *seg)
     struct mpb_private *mine = seg->mine;
     if (mine->has_lane) return &mine->lane;
     uint32_t start = (uint32_t)getpid() * UINT32_C(2654435761) % seg->nlanes;
-    for (uint32_t n = 0; n < seg->nlanes; n++)
-        if (take_lane(seg, (start + n) % seg->nlanes)) return &mine->lane;
+    for (uint32_t n = 0; n < 2 * seg->nlanes; n++)
+        if ((n < seg->nlanes || !mine->has_locks) && take_lane(seg, (start + n) % seg->nlanes, n >= seg->nlanes))
+            return &mine->lane;
     return NULL;
 }
 

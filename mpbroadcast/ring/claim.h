@@ -34,8 +34,10 @@ struct mpb_segment {
     uint64_t lane_cap, slot_cap, lane_limit;
     bool coarse_clock;
     bool writable;
-    int fd;      /* the caller's; not closed here */
-    uint64_t file_dev, file_ino; /* of fd when it was mapped: a daemon may have closed it, and the number be another file's */
+    bool reserved; /* a file whose blocks are all there: punched holes might not be had again */
+    int fd; /* see mpb_descriptor */
+    int first_fd; /* its number when the file was mapped; helpers have theirs under the same */
+    uint64_t file_dev, file_ino; /* of the file: a descriptor's number may be another file's by now */
     int lock_fd; /* an open file description of this process alone, see mpb_locks */
     struct mpb_private *mine;
     struct mpb_segment *next; /* all of this process, for the atfork handler */
@@ -55,11 +57,18 @@ void mpb_format(void *map, const struct mpb_sizes *s, const uint8_t token[16], c
 const char *mpb_map(struct mpb_segment *seg, int fd, bool writable);
 void mpb_unmap(struct mpb_segment *seg);
 
+/* The number of a descriptor of the segment's file; -1: none. A daemon closes every descriptor it has, and the number may
+ * then be another file's: it is looked at before each use, and when it is gone a new one is taken from a helper. The caller
+ * of mpb_map closes it, after mpb_is_ours. */
+int mpb_descriptor(struct mpb_segment *seg);
+bool mpb_is_ours(const struct mpb_segment *seg, int fd);
+
 /* Kernel byte locks (F_OFD_SETLK) on a description of this process alone. The kernel frees them after the last thread of a
- * killed process has left its memory, and never while it is stopped. 0, or an errno (EAGAIN: somebody holds it). */
+ * killed process has left its memory, and never while it is stopped. 0, or an errno (EAGAIN: somebody holds it; EBADF: this process has no descriptor of the segment any more). */
 int mpb_lock(struct mpb_segment *seg, uint32_t byte, bool wait);
 int mpb_unlock(struct mpb_segment *seg, uint32_t byte);
-bool mpb_lock_is_free(struct mpb_segment *seg, uint32_t byte); /* free, or held by this very process */
+/* Free, or held by this very process, or unknown for want of a descriptor: pid and start time then decide alone. */
+bool mpb_lock_is_free(struct mpb_segment *seg, uint32_t byte);
 
 /* Start time of a process in ticks since boot (field 22 of /proc/PID/stat); 0 when it is gone, a zombie, or unreadable. */
 uint64_t mpb_start_ticks(uint32_t pid);

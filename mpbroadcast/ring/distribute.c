@@ -290,6 +290,8 @@ static void look_at_slot(struct mpb_distributor *d, uint32_t j)
                                                 memory_order_acquire);
         state = LOAD(&slot->state, acquire);
     }
+    s->wait = LOAD(&slot->policy, relaxed) == POLICY_WAIT; /* a watcher that takes over a slot may say otherwise */
+    s->out.limit = LOAD(&slot->limit, relaxed);
     s->stopping = s->active && state == SLOT_STOPPING;
     s->active = s->active && (state == SLOT_ACTIVE || state == SLOT_STOPPING);
     if (state == SLOT_STOPPING && !s->active) { /* stopped before this distributor ever saw it active */
@@ -415,7 +417,7 @@ static bool has_news(void *arg)
 /* Gives back what a burst has left in lanes and rings that are empty now. */
 static void trim(struct mpb_distributor *d, uint64_t now)
 {
-    if (now < d->next_trim) return;
+    if (now < d->next_trim || d->seg->reserved) return;
     d->next_trim = now + TRIM_EVERY_NS;
     for (uint32_t i = 0; i < d->lanes_n; i++) {
         struct mpb_lane_in *l = &d->lanes[i];

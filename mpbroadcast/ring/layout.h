@@ -76,13 +76,17 @@ struct mpb_lane {
     _Atomic uint32_t want_room;
     _Atomic uint64_t trim[2]; /* from, to: offsets of the chunk that is being given back while TRIM is set */
     alignas(128) _Atomic uint64_t refused[8]; /* by enum mpb_refusal; the owner adds, anyone reads */
-    _Atomic uint64_t owner_start;             /* start time in ticks, field 22 of /proc/PID/stat */
-    _Atomic uint32_t owner_pid;
+    _Atomic uint64_t owner;  /* pid << 40 | start time in ticks: one word, so that a claim is one compare-and-swap */
     _Atomic uint32_t claims; /* how many processes have owned this lane so far */
     _Atomic uint32_t problem_count;
-    char owner_name[28];
+    char owner_name[32];
     char problem[256]; /* the last refused event, in words, for the distributor's log; torn text does no harm */
 };
+
+/* Who owns a lane. Ticks are field 22 of /proc/PID/stat, 100 a second: 40 bits last for centuries; a pid has 22. */
+#define MPB_OWNER(pid, ticks) ((uint64_t)(pid) << 40 | ((uint64_t)(ticks) & MPB_OWNER_TICKS))
+#define MPB_OWNER_TICKS ((UINT64_C(1) << 40) - 1)
+#define MPB_OWNER_PID(owner) ((uint32_t)((owner) >> 40))
 
 enum mpb_slot_state {
     SLOT_FREE, SLOT_CLAIMED, SLOT_REGISTERED, SLOT_ACTIVE, SLOT_STOPPING, SLOT_CLOSED, SLOT_ENDED, SLOT_ABANDONED
@@ -95,7 +99,7 @@ struct mpb_slot {
     _Atomic uint32_t want_room;         /* the distributor waits for this ring */
     _Atomic uint32_t state;
     _Atomic uint32_t policy;
-    _Atomic uint32_t managed; /* has a helper: shutdown waits for it, and nobody takes the slot when it dies */
+    _Atomic uint32_t managed; /* has a helper: shutdown waits for it, and nobody takes the slot when it dies. 2: see adopt.h */
     _Atomic uint32_t generation;
     _Atomic uint64_t limit; /* records at most, 0 = bytes alone bound it */
     _Atomic uint64_t prefix; /* records that watch_with_prefix wrote; part of forwarded */
@@ -151,10 +155,15 @@ struct mpb_header {
     alignas(128) _Atomic uint64_t refused[8]; /* by processes without a lane */
     _Atomic uint64_t retired[16];             /* numbers of watcher slots that were used again */
     alignas(128) _Atomic uint64_t claimed[MPB_MAX_LANES / 64]; /* bit i: lane i was claimed once; never cleared */
+    uint8_t boot_id[16]; /* of a segment in a file: the boot its stamps belong to; see adopt.h */
 };
 
 /* Bytes of the segment that are locked with F_OFD_SETLK, each one kind of life sign. */
-enum mpb_lock { LOCK_OWNER, LOCK_DIST, LOCK_LANE, LOCK_SLOT = LOCK_LANE + MPB_MAX_LANES };
+enum mpb_lock {
+    LOCK_OWNER, LOCK_DIST, LOCK_LANE, LOCK_SLOT = LOCK_LANE + MPB_MAX_LANES,
+    LOCK_START = LOCK_SLOT + MPB_MAX_SLOTS, /* of a segment in a file: one program at a time looks whether it may have it */
+    LOCK_RESCUE /* one helper at a time starts a distributor that died together with its spare */
+};
 
 _Static_assert(sizeof(struct mpb_word) == 128, "a position word and its numbers share two cache lines with nothing else");
 _Static_assert(offsetof(struct mpb_lane, bell) == 256, "the bell is away from the position words");

@@ -1,6 +1,7 @@
 """The segment: one shared memory file per broadcaster, and the ways in which a process comes to it.
 
-An anonymous, sealed memfd: no name in ``/dev/shm``, nothing left behind by ``kill -9``, no resource tracker. Forked
+An anonymous, sealed memfd: no name in ``/dev/shm``, nothing left behind by ``kill -9``, no resource tracker. (Or a file,
+when a directory is given: see ``directory.py``.) Forked
 children inherit it; a pickled segment is found again through this process's table, through the descriptor that a
 spawned child was given, or through ``/proc/PID/fd`` of the process that pickled it.
 """
@@ -25,9 +26,10 @@ from mpbroadcast.ring import _ring
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MEMFD_PREFIX", "Segment", "find_segments", "inherited_descriptors"]
+__all__ = ["FILE_SUFFIX", "MEMFD_PREFIX", "Segment", "find_segments", "inherited_descriptors"]
 
 MEMFD_PREFIX = "mpbroadcast:"
+FILE_SUFFIX = ".mpbroadcast"  # of a segment that lies in a file, see directory.py
 _MFD_NOEXEC_SEAL = 0x0008  # Linux 6.3; older kernels answer EINVAL
 _OWN_SEGMENTS: weakref.WeakValueDictionary[bytes, Segment] = weakref.WeakValueDictionary()
 _TABLE_LOCK = threading.Lock()
@@ -61,17 +63,13 @@ class Segment:
 
     Attributes:
         ring: the extension's view of it: puts, locks, slots, counters.
-        fd: the descriptor of the memory file; it stays open as long as this object lives.
 
     Thread-safe. A forked child may go on using the object: what belongs to a process alone (its lane, its locks) lives
     where a fork wipes it. Picklable; see ``__reduce__``.
     """
 
-    fd: int = -1
-
     def __init__(self, fd: int, *, writable: bool = True) -> None:
-        self.ring = _ring.Segment(fd, writable=writable)
-        self.fd = fd  # ours to close from here on, and not before
+        self.ring = _ring.Segment(fd, writable=writable)  # the descriptor is ours to close from here on, and not before
         if writable:  # what unpickling finds must be able to record
             with _TABLE_LOCK:
                 _OWN_SEGMENTS.setdefault(self.ring.token, self)
@@ -86,21 +84,12 @@ class Segment:
             ValueError: a size that makes no sense; the line says which and what it may be.
             SegmentError: the kernel gives no such memory.
         """
-        _check_bytes("lane_bytes", lane_bytes)
-        _check_bytes("watcher_bytes", slot_bytes)
-        _check_count("max_processes", lanes, _ring.MAX_LANES)
-        _check_count("max_watchers", slots, _ring.MAX_SLOTS)
-        if queue_length is not None and (not isinstance(queue_length, int) or queue_length < 1):
-            raise ValueError(f"queue_length must be None or at least 1, not {queue_length!r}")
-        if "\0" in name or not 1 <= len(name.encode()) < 64:
-            raise ValueError("the name of a broadcaster has 1 to 63 bytes and no NUL")
+        sizes = {"lanes": lanes, "lane_bytes": lane_bytes, "slots": slots, "slot_bytes": slot_bytes}
+        cls.check(name=name, queue_length=queue_length, **sizes)
         fd = -1
         try:
             fd = _memfd(name)
-            os.fchmod(fd, 0o600)
-            os.ftruncate(fd, _ring.total_bytes(lanes, lane_bytes, slots, slot_bytes))
-            token = secrets.token_bytes(16)
-            _ring.format_segment(fd, lanes, lane_bytes, slots, slot_bytes, queue_length or 0, token, name.encode())
+            cls.format(fd, name=name, queue_length=queue_length, **sizes)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
             return cls(fd)
         except OSError as error:
@@ -109,6 +98,38 @@ class Segment:
         except BaseException:
             _close(fd)
             raise
+
+    @staticmethod
+    def check(
+        *, name: str, lanes: int, lane_bytes: int, slots: int, slot_bytes: int, queue_length: int | None
+    ) -> None:
+        """Refuses a name or a size that makes no sense.
+
+        Raises:
+            ValueError: with one line that says which and what it may be.
+        """
+        _check_bytes("lane_bytes", lane_bytes)
+        _check_bytes("watcher_bytes", slot_bytes)
+        _check_count("max_processes", lanes, _ring.MAX_LANES)
+        _check_count("max_watchers", slots, _ring.MAX_SLOTS)
+        if queue_length is not None and (not isinstance(queue_length, int) or queue_length < 1):
+            raise ValueError(f"queue_length must be None or at least 1, not {queue_length!r}")
+        if "\0" in name or not 1 <= len(name.encode()) < 64:
+            raise ValueError("the name of a broadcaster has 1 to 63 bytes and no NUL")
+
+    @staticmethod
+    def format(
+        fd: int, *, name: str, lanes: int, lane_bytes: int, slots: int, slot_bytes: int, queue_length: int | None
+    ) -> None:
+        """Makes an empty file a segment, with a token of its own.
+
+        Raises:
+            OSError: the file cannot be made as large, or written.
+        """
+        os.fchmod(fd, 0o600)
+        os.ftruncate(fd, _ring.total_bytes(lanes, lane_bytes, slots, slot_bytes))
+        token = secrets.token_bytes(16)
+        _ring.format_segment(fd, lanes, lane_bytes, slots, slot_bytes, queue_length or 0, token, name.encode())
 
     @classmethod
     def open_of(cls, pid: int, fd: int, *, token: bytes | None = None, writable: bool = True) -> Segment:
@@ -132,6 +153,17 @@ class Segment:
             raise SegmentError(f"process {pid} no longer has the segment that was asked for")
         return segment
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of the memory file. It stays open as long as this object lives.
+
+        (A daemon closes all its descriptors, this one too; a helper that still has the file then gives a new one.)
+
+        Raises:
+            SegmentError: closed, and no helper has it.
+        """
+        return self.ring.fd
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Token, creator and descriptor number; while a child is being spawned, the descriptor itself.
 
@@ -139,18 +171,20 @@ class Segment:
         """
         if _INHERIT.get():
             return _restore, (self.ring.token, 0, self.fd, None)
-        passed = reduction.DupFd(self.fd) if context.get_spawning_popen() is not None else None  # type: ignore[attr-defined]
+        passed = reduction.DupFd(self.fd) if context.get_spawning_popen() is not None else None
         return _restore, (self.ring.token, os.getpid(), self.fd, passed)
 
     def close(self) -> None:
         """Unmaps the segment unless somebody in this process still reads from it, and closes the descriptor."""
+        fd = -1
+        with contextlib.suppress(SegmentError):
+            fd = self.fd
         if self.ring.close():
-            _close(self.fd)
-            self.fd = -1
+            _close(fd)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
-            _close(self.fd)
+            _close(self.fd)  # looked at before: a number that is another file's by now is not closed
 
 
 def _close(fd: int) -> None:
@@ -198,7 +232,8 @@ def find_segments(pid: int) -> list[int]:
         raise SegmentError(f"process {pid} cannot be looked at: {os.strerror(error.errno or 0)}") from error
     for number, link in links:
         with contextlib.suppress(OSError):
-            if str(link.readlink()).startswith("/memfd:" + MEMFD_PREFIX):
+            target = str(link.readlink())
+            if target.startswith("/memfd:" + MEMFD_PREFIX) or target.endswith(FILE_SUFFIX):
                 stat = link.stat()
                 found.setdefault((stat.st_dev, stat.st_ino), number)
     return list(found.values())
