@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 C_SOURCES := $(wildcard mpbroadcast/ring/*.c mpbroadcast/ring/*.h)
 PYTEST_ARGS ?=
 
-.PHONY: demo test parity lint bench clean
+.PHONY: demo test parity lint sanitize chaos docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/mpbroadcast demo $(ARGS)
@@ -24,8 +24,34 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# The suite of the ring and the path on an extension with AddressSanitizer and UBSan; the programs for ThreadSanitizer are
+# part of `make test` (tests/ring/test_c.py).
+ASAN := build/asan
+sanitize: $(STAMP)
+	rm -rf $(ASAN) && mkdir -p $(ASAN)
+	cp -r mpbroadcast tests pyproject.toml $(ASAN)/
+	$(CC) -std=c11 -g -O1 -fPIC -shared -fsanitize=address,undefined -fno-sanitize-recover=all -D_GNU_SOURCE \
+	  -DPy_LIMITED_API=0x030B0000 -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])') \
+	  mpbroadcast/ring/*.c -o $(ASAN)/mpbroadcast/ring/_ring.abi3.so
+	cd $(ASAN) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 $(CURDIR)/$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 300 \
+	  tests/ring tests/path/test_mux.py tests/path/test_workers.py --deselect tests/ring/test_c.py \
+	  -k "not stop_point and not leak and not footprint and not growth"
+
+# Faults at random for a while; prints what was lost, which must be nothing. See docs/explanation/faults.md.
+SECONDS ?= 60
+chaos: $(STAMP)
+	$(BIN)/python -m bench.chaos --seconds $(SECONDS) $(ARGS)
+
+# The documentation, strictly: a warning is an error.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Without arguments every question; ARGS="--only recorder" some, QUICK=1 in under two minutes.
 bench: $(STAMP)
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,8 +15,11 @@ built from:
     distributor  stop 3   merges the lanes, fills the watcher rings
     watcher      stop 4   drains one ring, calls one handler
     broadcaster           makes the segment, starts stops 3 and 4, shuts down in order
+    event_broadcaster     the same for events: hands out recorders, starts log and sink watchers
     helper                starts a helper process and its spare
     stats                 reads the counters in shared memory
+    metrics               gives them to Prometheus
+    errors                every exception of this package
 """
 
 from __future__ import annotations

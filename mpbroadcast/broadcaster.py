@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 import weakref
@@ -18,12 +17,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from mpbroadcast.base import identity
 from mpbroadcast.distributor import Distributor
 from mpbroadcast.errors import BroadcastError, BroadcasterStopped, NoFreeSlot, SegmentError
 from mpbroadcast.event.wire import WatchEvent, decode, encode
-from mpbroadcast.helper import start_process, start_thread
+from mpbroadcast.helper import reap_orphans, start_process, start_thread
 from mpbroadcast.lane import Lane
 from mpbroadcast.ring import _ring
+from mpbroadcast.ring import directory as files
 from mpbroadcast.ring.segment import Segment, find_segments
 from mpbroadcast.stats import ShutdownReport, Stats, read_report, read_stats
 from mpbroadcast.watcher import BatchHandler, Slot, Watch, Watcher
@@ -116,12 +117,15 @@ class Broadcaster:
         full_channel_behavior: of watchers that do not say otherwise.
         processes: False: distributor and watchers are threads of this process, for tests and small programs.
         context: ``fork`` (any callable is a handler) or ``spawn`` (handlers are pickled).
-        directory: not supported yet; must be None.
+        directory: keeps the segment in a file of this directory, which must exist: what was not delivered when all
+            processes died at once (a container with its first process, say) is delivered by the next broadcaster of
+            this name there, as soon as it starts watchers of the same names. The space is reserved on the disk. A
+            clean end removes the file; a damaged one is set aside. None: in memory.
         keep_fds: listening sockets that forked helpers keep.
 
     Raises:
         ValueError: a size that makes no sense.
-        SegmentError: no shared memory.
+        SegmentError: no shared memory; or, with ``directory``, no room, or another living program uses the file.
         HelperError: the distributor could not be started.
     """
 
@@ -144,21 +148,20 @@ class Broadcaster:
             raise BroadcastError("mpbroadcast needs Linux: its segment is a memfd with open-file-description locks")
         if context not in ("fork", "spawn"):
             raise ValueError(f"context must be 'fork' or 'spawn', not {context!r}")
-        if directory is not None:
-            raise ValueError("directory is not supported by this version; leave it out")
-        segment = Segment.create(
-            name=name,
-            lanes=max(DEFAULT_LANES, 4 * (os.cpu_count() or 1)) if max_processes is None else max_processes,
-            lane_bytes=lane_bytes,
-            slots=max_watchers,
-            slot_bytes=watcher_bytes,
-            queue_length=queue_length,
-        )
+        lanes = max(DEFAULT_LANES, 4 * (os.cpu_count() or 1)) if max_processes is None else max_processes
+        sizes = files.Sizes(lanes, lane_bytes, max_watchers, watcher_bytes, queue_length)
+        taken_over = False
+        if directory is None:
+            segment = Segment.create(name=name, **sizes._asdict())
+        else:
+            segment, taken_over = files.open_in(directory, name, sizes)
         behavior = FullChannelBehavior(full_channel_behavior)
         self._set_up(segment, _Options(queue_length, behavior, processes, context, tuple(keep_fds)))
         segment.ring.set("grace_ns", int(GRACE_SECONDS * 1e9))
         self._own()
-        self._start(Distributor(segment, grace=GRACE_SECONDS), "fork" if context == "fork" else "exec")
+        if taken_over:
+            _say_left_over(segment)
+        self._start(self._distributor(), "fork" if context == "fork" else "exec")
         if not processes:
             _shut_down_at_exit(self)
 
@@ -222,8 +225,12 @@ class Broadcaster:
             start_process(job, context=context, keep_fds=self._options.keep_fds)
         self._started[job.lock] = started
 
+    def _distributor(self) -> Distributor:
+        return Distributor(self._segment, grace=GRACE_SECONDS)
+
     def _revive(self) -> None:
         """Starts a helper again whose worker and spare were both killed; the kernel lock fences the rest."""
+        reap_orphans()
         if not self._is_owner:
             return
         for started in list(self._started.values()):
@@ -231,6 +238,7 @@ class Broadcaster:
             if started.thread is not None or time.monotonic() - started.at < STARTING_SECONDS:
                 continue
             if job.gone() and job.needed():
+                job.count_gone()
                 _log.warning("%s: worker and spare are both gone; started again", job.title)
                 started.at = time.monotonic()
                 start_process(job, context=started.context, keep_fds=self._options.keep_fds)
@@ -249,9 +257,11 @@ class Broadcaster:
             raise ValueError(f"where must be 'process' or 'thread', not {where!r}")
         slot = self._claim(name, full_channel_behavior, queue_length, managed=True)
         thread = where == "thread" or not self._options.processes
-        watcher = Watcher(slot, make_handler(slot), name=name, own_process=not thread)
+        partner = None if thread else self._distributor()
+        watcher = Watcher(slot, make_handler(slot), name=name, own_process=not thread, partner=partner)
         # Registered by the caller, before the helper exists: from here on there is room for its events.
-        self._register(slot)
+        if not slot.registered:
+            self._register(slot)
         self._ring.unlock(_ring.LOCK_SLOT + slot.index)
         try:
             self._start(watcher, "thread" if thread else context or self._options.context)
@@ -271,6 +281,8 @@ class Broadcaster:
         if limit is not None and limit < 1:
             raise ValueError(f"queue_length must be None or at least 1, not {limit}")
         policy = self._options.behavior if behavior is None else FullChannelBehavior(behavior)
+        if managed and (left := Slot.take_over(self._segment, name=name, policy=policy, limit=limit or 0)):
+            return left
         slot = Slot.claim(self._segment, name=name, policy=policy, managed=managed, limit=limit or 0)
         if slot is None:
             _, _, slots, *_ = self._ring.sizes
@@ -398,7 +410,7 @@ class Broadcaster:
         targets = {
             (slot["index"], slot["generation"]): slot["tail"]
             for slot in self._ring.snapshot()["slots"]
-            if slot["managed"] and slot["state"] not in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED)
+            if slot["managed"] == 1 and slot["state"] not in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED)
         }
 
         def handled() -> bool:
@@ -438,7 +450,8 @@ class Broadcaster:
         Everything accepted is distributed and handled unless the time is over before; watchers that are still busy then
         are told to stop, and killed a quarter of a second later. Iterators keep what they have buffered.
 
-        Idempotent and thread-safe; may be called from a signal handler. In a process that does not own the broadcaster,
+        Idempotent and thread-safe; may be called from a signal handler, whatever the thread is busy with: of several at
+        once the one whose time is over first ends the waiting of all. In a process that does not own the broadcaster,
         such as a forked child, it changes nothing and returns the present numbers.
 
         Args:
@@ -457,16 +470,18 @@ class Broadcaster:
             self._abandon()
         report = read_report(self._ring)
         self._wait(self._helpers_gone, time.monotonic() + EXIT_SECONDS)
-        _let_go(self._ring, self._owner_pid)
-        self._report = report
-        return report
+        if self._report is None:  # else another thread, or a signal handler in the middle of this one, was faster
+            self._report = report
+            files.remove(self._segment)
+            _let_go(self._ring, self._owner_pid)
+        return self._report
 
     def _managed(self) -> list[dict[str, Any]]:
         """The slots that a helper still works on."""
         return [
             slot
             for slot in self._ring.snapshot()["slots"]
-            if slot["managed"] and slot["state"] != _ring.SLOT_FREE and not slot["finished"]
+            if slot["managed"] == 1 and slot["state"] != _ring.SLOT_FREE and not slot["finished"]
         ]
 
     def _watchers_ended(self) -> bool:
@@ -481,7 +496,7 @@ class Broadcaster:
         for slot in self._managed():
             _log.error("watcher %r did not end in time and is killed", slot["name"].decode("utf-8", "replace"))
             for who in ("spare", "consumer"):  # the spare first, or it would take over
-                _kill(slot[f"{who}_pid"], slot[f"{who}_start"])
+                identity.kill(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
 
     def _helpers_gone(self) -> bool:
         if not self._options.processes:
@@ -492,10 +507,7 @@ class Broadcaster:
             for slot in self._ring.snapshot()["slots"]
             if slot["managed"] and slot["consumer_pid"] != os.getpid()
         ]
-        if os.getpid() == 1:  # a container's first process inherits every orphan, helpers included
-            for pid, _ in pids:
-                with contextlib.suppress(OSError):
-                    os.waitpid(pid, os.WNOHANG)
+        reap_orphans()
         return not any(pid and _ring.start_ticks(pid) == start for pid, start in pids)
 
     def __enter__(self) -> Self:
@@ -509,10 +521,15 @@ class Broadcaster:
         return f"<{type(self).__name__} {state}>"
 
 
-def _kill(pid: int, start: int) -> None:
-    if pid > 1 and pid != os.getpid() and _ring.start_ticks(pid) == start:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+def _say_left_over(segment: Segment) -> None:
+    """What a program that died has left in the file, and what becomes of it."""
+    shot, left = segment.ring.snapshot(), files.left_over(segment)
+    lanes = sum(lane["accepted"] - lane["forwarded"] for lane in shot["lanes"])
+    waiting = ", ".join(f"{name} ({events})" for name, events in sorted(left.items())) or "none"
+    _log.warning(
+        "%s is taken over from a program that has died: %d events wait in lanes, others for watchers that are to be"
+        " started again under their names: %s", files.file_of(segment), lanes, waiting,
+    )  # fmt: skip
 
 
 def _let_go(ring: _ring.Segment, pid: int) -> None:

@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mpbroadcast.ring import _ring
+from mpbroadcast.base import identity
+from mpbroadcast.ring import _ring, directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Distributor"]
 
 TICK_SECONDS: Final = 1.0
+LEFT_SECONDS: Final = 30.0  # how long a watcher of a program that died is filled before somebody starts it again
+EXIT_SECONDS: Final = 0.25  # for a watcher to see that it is abandoned
 SAY_EVERY_SECONDS: Final = 60.0  # one line per kind of loss and minute
 _LOSSES: Final = {
     _ring.FULL: ("found their lane full", "lane_bytes or a faster distributor gives more room"),
@@ -49,6 +52,7 @@ class Distributor:
     """
 
     lock: Final = _ring.LOCK_DIST
+    partner = None
 
     def __init__(self, segment: Segment, *, grace: float) -> None:
         self.segment = segment
@@ -56,18 +60,23 @@ class Distributor:
         self._grace = grace
         self._owner_gone_at: float | None = None
         self._said: dict[Any, _Said] = {}
+        self._began = 0.0
 
     def needed(self) -> bool:
-        """Whether there is anything left to distribute."""
-        return self.segment.ring.get("state") != _ring.DRAINED
+        """Whether something is left to distribute, or a watcher to be seen off in the application's place."""
+        ring = self.segment.ring
+        return bool(ring.get("state") != _ring.DRAINED or (ring.get("owner_gone") and self._unfinished()))
 
     def gone(self) -> bool:
-        """Whether a distributor worked here, and it and its spare are both dead."""
+        """Whether nobody distributes, and worker and spare are dead or never came so far as to say who they are."""
         ring = self.segment.ring
         spare, spare_start = ring.get("dist_spare_pid"), ring.get("dist_spare_start")
-        if not ring.get("dist_pid") or (spare and _ring.start_ticks(spare) == spare_start):
+        if spare and _ring.start_ticks(spare) == spare_start:
             return False
         return self._dead(_ring.LOCK_DIST, ring.get("dist_pid"), ring.get("dist_start"))
+
+    def count_gone(self) -> None:
+        """A death of worker and spare together shows in ``distributors`` and in the log."""
 
     def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
         """Writes into the segment who distributes and who would take over."""
@@ -95,11 +104,45 @@ class Distributor:
         Args:
             tick: called about once a second, between rounds.
         """
-        loop = _ring.Distributor(self.segment.ring)
-        while not loop.run(TICK_SECONDS):
-            self._look_after(self.segment.ring)
-            tick()
-        self._say_losses(final=True)
+        self._began = time.monotonic()
+        if self.segment.ring.get("state") != _ring.DRAINED:
+            loop = _ring.Distributor(self.segment.ring)
+            while not loop.run(TICK_SECONDS):
+                self._look_after(self.segment.ring)
+                tick()
+            self._say_losses(final=True)
+        if self.segment.ring.get("owner_gone"):
+            self._see_watchers_off()
+            directory.remove(self.segment)
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        """The slots whose helper still lives and has something to do."""
+        return [
+            slot
+            for slot in self.segment.ring.snapshot()["slots"]
+            if slot["managed"] == 1
+            and slot["state"] != _ring.SLOT_FREE
+            and not slot["finished"]
+            and any(
+                slot[f"{who}_pid"] and _ring.start_ticks(slot[f"{who}_pid"]) == slot[f"{who}_start"]
+                for who in ("consumer", "spare")
+            )
+        ]
+
+    def _see_watchers_off(self) -> None:
+        """What ``shutdown()`` does in an application that lives: no helper stays, however stuck its handler is."""
+        ring = self.segment.ring
+        while self._unfinished() and time.monotonic_ns() < ring.get("drain_deadline"):
+            time.sleep(0.05)
+        for slot in self._unfinished():
+            ring.slot_state_change(slot["index"], slot["state"], _ring.SLOT_ABANDONED)
+        deadline = time.monotonic() + EXIT_SECONDS
+        while self._unfinished() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        for slot in self._unfinished():
+            _log.error("watcher %r did not end in time and is killed", slot["name"].decode("utf-8", "replace"))
+            for who in ("spare", "consumer"):  # the spare first, or it would take over
+                identity.kill(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
 
     def _look_after(self, ring: _ring.Segment) -> None:
         self._look_for_owner(ring)
@@ -123,13 +166,18 @@ class Distributor:
         shot = ring.snapshot()
         helpers = {slot["consumer_pid"] for slot in shot["slots"] if slot["managed"]}  # a handler may record, too
         alone = all(
-            lane["owner_pid"] in helpers or ring.lock_is_free(_ring.LOCK_LANE + lane["index"]) for lane in shot["lanes"]
+            lane["owner_pid"] in helpers
+            or self._dead(_ring.LOCK_LANE + lane["index"], lane["owner_pid"], lane["owner_start"])
+            for lane in shot["lanes"]
         )
         if alone or now - self._owner_gone_at > self._grace:
             ring.begin_drain(time.monotonic_ns() + int(self._grace * 1e9))
 
     def _look_after_slot(self, ring: _ring.Segment, slot: dict[str, Any]) -> None:
         index, state = slot["index"], slot["state"]
+        if slot["managed"] == _ring.MANAGED_LEFT and state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
+            self._look_after_left_over(ring, slot)
+            return
         gone = slot["finished"] or self._dead(_ring.LOCK_SLOT + index, slot["consumer_pid"], slot["consumer_start"])
         if slot["managed"] or not gone:
             return
@@ -138,6 +186,17 @@ class Distributor:
             ring.slot_state_change(index, state, _ring.SLOT_STOPPING)
         elif state in (_ring.SLOT_CLOSED, _ring.SLOT_ENDED):
             ring.slot_state_change(index, state, _ring.SLOT_FREE)
+
+    def _look_after_left_over(self, ring: _ring.Segment, slot: dict[str, Any]) -> None:
+        """A watcher of an earlier program, which nobody has started again: for how long its ring is still filled."""
+        if time.monotonic() - self._began < LEFT_SECONDS:
+            return
+        _log.warning(
+            "watcher %r of the program before this one was not started again; it gets nothing new, and what it did not"
+            " handle is kept for it", slot["name"].decode("utf-8", "replace"),
+        )  # fmt: skip
+        ring.slot_set(slot["index"], "stop_ts", time.monotonic_ns())
+        ring.slot_state_change(slot["index"], slot["state"], _ring.SLOT_STOPPING)
 
     def _say(self, kind: Any, total: int, text: str, *, final: bool) -> None:
         """Says how many more there are since it was last said, at most once in `SAY_EVERY_SECONDS` for each kind."""

@@ -16,6 +16,7 @@ from mpbroadcast.event.model import Event
 from mpbroadcast.event.parts import EventSource
 from mpbroadcast.event.wire import KIND_RECORD, decode
 from mpbroadcast.recorder import LaneRecorder
+from mpbroadcast.ring import _ring
 from mpbroadcast.sinks.handler import SinkHandler
 from mpbroadcast.sinks.retry import RetryPolicy
 from mpbroadcast.watcher import EachHandler
@@ -144,7 +145,8 @@ class EventBroadcaster(Broadcaster):
 
     def _free_name(self, wanted: str) -> str:
         """The name, or with a number behind it when a watcher of this broadcaster has it already."""
-        taken = {slot["name"] for slot in self._ring.snapshot()["slots"]}
+        # One that a program left in a file when it died is free for its successor.
+        taken = {slot["name"] for slot in self._ring.snapshot()["slots"] if slot["managed"] != _ring.MANAGED_LEFT}
         candidates = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
         return next(name for name in candidates if name.encode("utf-8", "replace")[:63] not in taken)
 

@@ -30,22 +30,23 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from mpbroadcast.errors import HelperError
+from mpbroadcast.errors import HelperError, SegmentError
 from mpbroadcast.ring import _ring
-from mpbroadcast.ring.segment import MEMFD_PREFIX, inherited_descriptors
+from mpbroadcast.ring.segment import FILE_SUFFIX, MEMFD_PREFIX, inherited_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mpbroadcast.ring.segment import Segment
 
-__all__ = ["Job", "run_spawned", "start_process", "start_thread"]
+__all__ = ["Job", "reap_orphans", "run_spawned", "start_process", "start_thread"]
 
 BACKOFF_FIRST: Final = (
     0.1  # seconds; the first restart is immediate, so that a killed helper is replaced in milliseconds
 )
 BACKOFF_LAST: Final = 30.0
-BACKOFF_FORGET: Final = 60.0  # a worker that lasted this long starts the count anew
+BACKOFF_FORGET: Final = (10.0, 1.0)  # lasting so many times its pause, and so many seconds, starts the count anew
+RESCUE_SECONDS: Final = 5.0  # for a partner that was started again to announce itself
 _BOOT: Final = (  # what an exec'd helper runs: its path first, so that it imports what its parent would
     "import os,pickle,sys;f=os.fdopen(int(sys.argv[1]),'rb');sys.path[:]=pickle.load(f);"
     "from mpbroadcast.helper import run_spawned;run_spawned(f)"
@@ -71,11 +72,18 @@ class Job(Protocol):
     def title(self) -> str:
         """Its name in ps."""
 
+    @property
+    def partner(self) -> Job | None:
+        """A job that this one's workers start again, in a fresh interpreter, when nobody is left who would."""
+
     def needed(self) -> bool:
         """Whether there is still something to do."""
 
     def gone(self) -> bool:
-        """Whether somebody worked here, and worker and spare are both dead."""
+        """Whether nobody works here, and worker and spare are both dead. A helper that is on its way is gone, too."""
+
+    def count_gone(self) -> None:
+        """Counts a death of worker and spare together."""
 
     def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
         """Tells the segment who works and who would take over; a spare of 0 means there is none now."""
@@ -100,12 +108,31 @@ def start_process(job: Job, *, context: str, keep_fds: Iterable[int] = ()) -> No
         keep_fds: descriptors that a forked helper keeps even though they are listening sockets.
 
     Raises:
-        HelperError: no process could be started, or the job cannot be pickled.
+        HelperError: no process could be started, the job cannot be pickled, or the segment's descriptor is closed.
     """
+    try:
+        _ = job.segment.fd  # a helper without it could do nothing, and nobody would hear of it
+    except SegmentError as error:
+        raise HelperError(f"{job.title} cannot be started: {error}") from error
     if context == "fork":
         _fork_away(lambda: _run_forked(job, frozenset(keep_fds)))
     else:
         _exec_away(_pickled(job, main_module=context == "spawn"), job)
+
+
+def reap_orphans() -> None:
+    """As the first process of a container: reaps helpers that have died. Elsewhere nothing. Never blocks.
+
+    Such a process inherits every orphan, and with them our helpers; a program that does not expect that never waits for
+    them. Its own children are not touched: a helper is known by its name, which the kernel keeps for a zombie.
+    """
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(OSError):
+        for word in pathlib.Path("/proc/1/task/1/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if pathlib.Path(f"/proc/{word}/comm").read_text().startswith("mpbroadcast:"):
+                    os.waitpid(int(word), os.WNOHANG)
 
 
 def start_thread(job: Job) -> threading.Thread:
@@ -198,6 +225,10 @@ def _exec_python(fd: int, job: Job) -> NoReturn:
     """In a fork: becomes a fresh interpreter that runs the job in ``fd``."""
     _reset_signals()
     flags = [f"-X{name}" for name in ("dev", "utf8") if name in sys._xoptions]  # noqa: SLF001
+    for link in list(pathlib.Path("/proc/self/fd").iterdir()):  # a server marks its listening sockets as inheritable
+        if int(link.name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(link.name), False)
     os.set_inheritable(fd, True)
     os.set_inheritable(job.segment.fd, True)
     os.execv(sys.executable, [sys.executable, *flags, "-c", _BOOT, str(fd)])  # noqa: S606 - our own interpreter
@@ -279,7 +310,10 @@ def _let_go_of_files(segment: Segment, keep: frozenset[int]) -> None:
             continue
         with contextlib.suppress(OSError):
             info = os.fstat(fd)
-            foreign = info.st_ino != own and str(link.readlink()).startswith("/memfd:" + MEMFD_PREFIX)
+            target = str(link.readlink())
+            foreign = info.st_ino != own and (
+                target.startswith("/memfd:" + MEMFD_PREFIX) or target.endswith(FILE_SUFFIX)
+            )
             if foreign or (stat.S_ISSOCK(info.st_mode) and _listens(fd)) or _is_locked(fd):
                 os.dup2(null, fd, inheritable=False)
     os.close(null)
@@ -317,7 +351,8 @@ class _Worker:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._spare = 0
-        self._started = time.monotonic()
+        self._lasting_at = float("inf")
+        self._rescued_at = float("-inf")
 
     def run(self) -> None:
         """Takes the worker's place and does the job to its end."""
@@ -328,7 +363,9 @@ class _Worker:
         self._announce()
         if before:
             _log.warning("%s: process %d takes over", job.title, os.getpid())
-            time.sleep(min(BACKOFF_FIRST * 2 ** (before - 2), BACKOFF_LAST) if before > 1 else 0.0)
+        pause = min(BACKOFF_FIRST * 2.0 ** min(before - 2, 20), BACKOFF_LAST) if before > 1 else 0.0
+        time.sleep(pause)
+        self._lasting_at = time.monotonic() + max(BACKOFF_FORGET[0] * pause, BACKOFF_FORGET[1])
         try:
             job.work(self._tick)
         except Exception:
@@ -341,9 +378,10 @@ class _Worker:
 
     def _tick(self) -> None:
         """A dead spare is reaped and replaced, while this process has only one thread."""
-        if self._started + BACKOFF_FORGET < time.monotonic():
-            self._started = float("inf")
+        if time.monotonic() > self._lasting_at:
+            self._lasting_at = float("inf")
             self._job.forget_restarts()
+        self._look_after_partner()
         if not self._spare:
             return
         with contextlib.suppress(ChildProcessError):
@@ -356,6 +394,19 @@ class _Worker:
         elif len(list(pathlib.Path("/proc/self/task").iterdir())) == 1:
             self._fork_spare(lambda: _run_helper(self._job))
         self._announce()
+
+    def _look_after_partner(self) -> None:
+        """Worker and spare of the distributor died at once, and the application says nothing, or has died, too."""
+        partner, ring = self._job.partner, self._job.segment.ring
+        if partner is None or time.monotonic() - self._rescued_at < RESCUE_SECONDS:
+            return
+        if self._rescued_at > float("-inf"):
+            ring.unlock(_ring.LOCK_RESCUE)
+            self._rescued_at = float("-inf")
+        if partner.gone() and partner.needed() and ring.lock(_ring.LOCK_RESCUE):
+            _log.warning("%s: worker and spare are both gone; started again", partner.title)
+            self._rescued_at = time.monotonic()
+            start_process(partner, context="exec")
 
     def _fork_spare(self, run: Callable[[], None]) -> None:
         try:

@@ -61,7 +61,8 @@ class EventRecorder(Protocol):
             action: what was done about it, one CamelCase word.
 
         Returns:
-            True: accepted, and it reaches every watcher whose ring has room. False: not recorded, and counted.
+            True when it was accepted; it then reaches every watcher whose ring has room. False when it was not
+            recorded, which is counted with its reason.
         """
         ...  # pragma: no cover
 

@@ -33,7 +33,10 @@ FIRST_BATCH: Final = 64
 BUFFERED: Final = (512, 1 << 20)  # records and bytes that an iterator takes out of the ring at once
 LONG_BATCH: Final = 0.05  # seconds: how long a watcher may take to see that it is stopped
 IDLE_SECONDS: Final = 1.0  # between two looks at whether anybody still needs this watcher
+FORSAKEN_SECONDS: Final = 10.0  # without application and distributor; by then a partner would have been started
+CLOSING_SECONDS: Final = 5.0  # for a distributor that has only just started
 GIVE_UP_AFTER_CRASHES: Final = 3
+_OTHERS: Final = ("owner", "dist", "dist_spare")
 UNCAUGHT: Final = 255  # crash mark of an exception that nobody caught; smaller ones are signal numbers
 
 _log = logging.getLogger("mpbroadcast")
@@ -52,6 +55,39 @@ class Slot:
         """A free slot, or None. Managed: it has a helper, which shutdown waits for."""
         index = segment.ring.claim_slot(name.encode("utf-8", "replace")[:63], policy, managed, limit)
         return None if index < 0 else cls(segment, index)
+
+    @classmethod
+    def take_over(cls, segment: Segment, *, name: str, policy: int, limit: int) -> Slot | None:
+        """The slot that a watcher of that name left in a file when its program died; it goes on where that one was.
+
+        A watcher that had been stopped is watched again from now on, behind what it had not handled. Waits some
+        milliseconds at the most, for the distributor to close such a slot.
+        """
+        ring, wanted = segment.ring, name.encode("utf-8", "replace")[:63]
+        for left in ring.snapshot()["slots"]:
+            index = left["index"]
+            if left["managed"] != _ring.MANAGED_LEFT or left["name"] != wanted or left["state"] == _ring.SLOT_FREE:
+                continue
+            ring.slot_set(index, "managed", 1)
+            ring.slot_set(index, "policy", policy)
+            ring.slot_set(index, "limit", limit)
+            deadline = time.monotonic() + CLOSING_SECONDS
+            while ring.slot_get(index, "state") == _ring.SLOT_STOPPING and time.monotonic() < deadline:
+                time.sleep(0.001)
+            slot = cls(segment, index)
+            if ring.slot_get(index, "state") in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
+                return slot
+            ring.slot_set(index, "registered_at", time.time_ns())
+            ring.slot_set(index, "start_ts", time.monotonic_ns())
+            if ring.slot_state_change(index, _ring.SLOT_CLOSED, _ring.SLOT_REGISTERED):
+                return slot
+            ring.slot_set(index, "managed", _ring.MANAGED_LEFT)
+        return None
+
+    @property
+    def registered(self) -> bool:
+        """Whether events are delivered to it."""
+        return self.state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE)
 
     def register(self) -> bool:
         """From now on events are delivered; False when the broadcaster has stopped meanwhile. Never blocks."""
@@ -341,9 +377,18 @@ class Watcher:
         handler: what to do with the records.
         name: shown in ps, stats and the log.
         own_process: False for a thread, whose crash is that of the application.
+        partner: the distributor's job, which this helper starts when its worker and spare have both died.
     """
 
-    def __init__(self, slot: Slot, handler: BatchHandler, *, name: str, own_process: bool = True) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        handler: BatchHandler,
+        *,
+        name: str,
+        own_process: bool = True,
+        partner: Any = None,
+    ) -> None:
         self.segment = slot.segment
         self._own_process = own_process
         self.slot = slot
@@ -351,32 +396,43 @@ class Watcher:
         self.name = name
         self.title = f"mpbroadcast: watcher {name}"
         self._handler = handler
+        self.partner = partner
+        self._forsaken_since: float | None = None
 
     def needed(self) -> bool:
         """Whether anything is left to read, or may still come."""
-        ring = self.segment.ring
-        if self.slot.state in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED) or ring.slot_get(self.slot.index, "finished"):
-            return False
-        return not self._forsaken()
+        finished = self.segment.ring.slot_get(self.slot.index, "finished")
+        return not finished and self.slot.state not in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED)
 
     def _forsaken(self) -> bool:
-        """The application and every distributor are gone, so nothing comes any more and nobody closes the slot."""
+        """Whether the application and every distributor have been gone for long: nobody will close this slot."""
         ring = self.segment.ring
-        return bool(
-            ring.get("owner_gone")
-            and self.slot.state == _ring.SLOT_ACTIVE
+        owner, dist, spare = ((ring.get(f"{who}_pid"), ring.get(f"{who}_start")) for who in _OTHERS)
+        alone = (
+            self.slot.state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE, _ring.SLOT_STOPPING)
+            and ring.lock_is_free(_ring.LOCK_OWNER)
             and ring.lock_is_free(_ring.LOCK_DIST)
-            and not _ring.start_ticks(ring.get("dist_pid"))
-            and not _ring.start_ticks(ring.get("dist_spare_pid"))
+            and not any(pid and _ring.start_ticks(pid) == start for pid, start in (owner, dist, spare))
         )
+        if not alone:
+            self._forsaken_since = None
+        elif self._forsaken_since is None:
+            self._forsaken_since = time.monotonic()
+        return self._forsaken_since is not None and time.monotonic() - self._forsaken_since > FORSAKEN_SECONDS
 
     def gone(self) -> bool:
-        """Whether a worker was here, and it and its spare are both dead."""
+        """Whether nobody works here, and worker and spare are dead or never came so far as to say who they are."""
         ring, index = self.segment.ring, self.slot.index
         pid, spare = ring.slot_get(index, "consumer_pid"), ring.slot_get(index, "spare_pid")
-        alive = _ring.start_ticks(pid) == ring.slot_get(index, "consumer_start")
+        alive = pid and _ring.start_ticks(pid) == ring.slot_get(index, "consumer_start")
+        # Until a helper has announced itself it is the registrant, the application, who stands there.
+        alive = alive and not (pid == ring.get("owner_pid") and not ring.slot_get(index, "workers"))
         spare_alive = spare and _ring.start_ticks(spare) == ring.slot_get(index, "spare_start")
-        return bool(ring.slot_get(index, "workers") and not alive and not spare_alive and ring.lock_is_free(self.lock))
+        return bool(not alive and not spare_alive and ring.lock_is_free(self.lock))
+
+    def count_gone(self) -> None:
+        """Counts a death of worker and spare together."""
+        self.segment.ring.slot_count(self.slot.index, CELLS["both_gone"])
 
     def announce(self, pid: int, start: int, spare_pid: int, spare_start: int) -> None:
         """Writes into the segment who handles and who would take over."""

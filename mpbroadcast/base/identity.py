@@ -6,10 +6,12 @@ wall clock, as every date made from it does, and it is compared for equality onl
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from typing import Final, NamedTuple
 
-__all__ = ["ProcessIdentity", "alive", "current", "of"]
+__all__ = ["ProcessIdentity", "alive", "current", "kill", "of"]
 
 # Counted from the first field after the command name: state is field 3 of proc(5), starttime field 22.
 _STATE: Final = 0
@@ -78,3 +80,10 @@ def current() -> ProcessIdentity:
 def alive(identity: ProcessIdentity) -> bool:
     """Tell whether this very process still runs; a zombie does not, nor does another one with its id."""
     return of(identity.pid) == identity
+
+
+def kill(identity: ProcessIdentity) -> None:
+    """Kill this very process, unless it is gone, is the caller, or is the first process of its namespace."""
+    if identity.pid > 1 and identity.pid != os.getpid() and alive(identity):
+        with contextlib.suppress(OSError):
+            os.kill(identity.pid, signal.SIGKILL)

@@ -101,7 +101,7 @@ def format_segment(
 def adopt_segment(fd: int, boot_id: bytes, /) -> int:
     """Makes a segment in a file ready for a new owner; everything unread stays, nothing of it is lost or repeated.
 
-    The caller holds ``LOCK_START`` and has seen that the locks of owner, distributor and slots are free. Does not block.
+    The caller holds ``LOCK_START`` and has seen that the locks of owner, distributor and slots are free. Never blocks.
 
     Args:
         fd: of the file.

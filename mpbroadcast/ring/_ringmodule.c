@@ -733,6 +733,7 @@ static PyObject *Reader_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
     self->segment = (Segment *)Py_NewRef(obj);
     segment->users++;
     self->pid = getpid();
+    segment->seg.mine->pid = (uint32_t)self->pid;
     mpb_reader_open(&self->reader, &segment->seg, slot);
     return (PyObject *)self;
 }
@@ -752,9 +753,24 @@ static void Reader_dealloc(Reader *self)
 /* A forked child inherits the object, but not the ring: two consumers would hand out the same records. */
 static bool may_read(Reader *self)
 {
-    if (self->pid == getpid()) return true;
+    if ((uint32_t)self->pid == self->segment->seg.mine->pid) return true; /* zero in a forked child, see claim.h */
     PyErr_SetString(error, "this watch belongs to the process that made it; call watch() in this one");
     return false;
+}
+
+/* (sequence, kind, payload); by hand, as Py_BuildValue takes as long as all the rest. */
+static PyObject *record_tuple(const struct mpb_record *rec)
+{
+    PyObject *tuple = PyTuple_New(3), *parts[3] = {NULL, NULL, NULL};
+    parts[0] = tuple ? PyLong_FromUnsignedLongLong(rec->seq) : NULL;
+    parts[1] = parts[0] ? PyLong_FromLong(rec->kind) : NULL;
+    parts[2] = parts[1] ? PyBytes_FromStringAndSize(rec->payload, (Py_ssize_t)rec->len) : NULL;
+    for (Py_ssize_t i = 0; i < 3; i++) {
+        if (!parts[i]) Py_CLEAR(tuple);
+        else if (!tuple) Py_DECREF(parts[i]);
+        else PyTuple_SetItem(tuple, i, parts[i]); /* cannot fail: the tuple is new and the index is in it */
+    }
+    return tuple;
 }
 
 static PyObject *take_records(Reader *self, Py_ssize_t max_records, Py_ssize_t max_bytes, bool *end)
@@ -763,7 +779,7 @@ static PyObject *take_records(Reader *self, Py_ssize_t max_records, Py_ssize_t m
     struct mpb_record rec;
     enum mpb_read got = READ_NONE;
     while (list && max_records-- > 0 && max_bytes > 0 && (got = mpb_read(&self->reader, &rec)) == READ_RECORD) {
-        PyObject *item = Py_BuildValue("KHy#", (unsigned long long)rec.seq, rec.kind, rec.payload, (Py_ssize_t)rec.len);
+        PyObject *item = record_tuple(&rec);
         if (!item || PyList_Append(list, item) != 0) Py_CLEAR(list);
         Py_XDECREF(item);
         max_bytes -= (Py_ssize_t)rec.len;
@@ -820,11 +836,13 @@ static int outcome_of(int outcome)
     return -1;
 }
 
-static PyObject *Reader_settle(Reader *self, PyObject *args)
+static PyObject *Reader_settle(Reader *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    unsigned long long seq;
-    int outcome;
-    if (!PyArg_ParseTuple(args, "Ki", &seq, &outcome) || !may_read(self) || outcome_of(outcome) < 0) return NULL;
+    if (nargs != 2) return PyErr_Format(PyExc_TypeError, "settle(sequence, outcome) takes two arguments");
+    unsigned long long seq = PyLong_AsUnsignedLongLong(args[0]);
+    if (seq == (unsigned long long)-1 && PyErr_Occurred()) return NULL;
+    long outcome = PyLong_AsLong(args[1]);
+    if ((outcome == -1 && PyErr_Occurred()) || !may_read(self) || outcome_of((int)outcome) < 0) return NULL;
     return PyBool_FromLong(mpb_settle(&self->reader, seq, (enum mpb_outcome)outcome));
 }
 
@@ -843,7 +861,7 @@ static PyObject *Reader_last_ts(Reader *self, void *Py_UNUSED(closure)) { return
 
 static PyMethodDef Reader_methods[] = {
     {"get_many", (PyCFunction)Reader_get_many, METH_VARARGS, NULL},
-    {"settle", (PyCFunction)Reader_settle, METH_VARARGS, NULL},
+    {"settle", (PyCFunction)(void (*)(void))Reader_settle, METH_FASTCALL, NULL},
     {"settle_through", (PyCFunction)Reader_settle_through, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL}};
 static PyGetSetDef Reader_getset[] = {

@@ -13,6 +13,7 @@
 /* What belongs to this process alone. It lives on a MADV_WIPEONFORK page: a child, also one of a raw clone(2), reads zeros
  * and so claims for itself; it can never write into its parent's lane. */
 struct mpb_private {
+    uint32_t pid; /* of the process that opened a reader here: getpid() without the system call */
     uint32_t has_locks; /* seg->lock_fd was opened by this process */
     uint32_t has_lane;
     uint32_t lane_index;

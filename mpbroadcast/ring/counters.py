@@ -24,6 +24,7 @@ CELLS: Final = {
             "cut_texts",  # texts that were cut to what the other side takes
             "spooled",  # events that waited on disk
             "spool_lost",  # events that found no room on disk, or grew too old there
+            "both_gone",  # times that worker and spare of the watcher were both dead, and it was started again
         )
     )
 }

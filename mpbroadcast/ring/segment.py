@@ -1,9 +1,9 @@
 """The segment: one shared memory file per broadcaster, and the ways in which a process comes to it.
 
-An anonymous, sealed memfd: no name in ``/dev/shm``, nothing left behind by ``kill -9``, no resource tracker. (Or a file,
-when a directory is given: see ``directory.py``.) Forked
-children inherit it; a pickled segment is found again through this process's table, through the descriptor that a
-spawned child was given, or through ``/proc/PID/fd`` of the process that pickled it.
+An anonymous, sealed memfd: no name in ``/dev/shm``, nothing left behind by ``kill -9``, no resource tracker; or a file,
+when a directory is given, see ``directory.py``. Forked children inherit it; a pickled segment is found again through
+this process's table, through the descriptor that a spawned child was given, or through ``/proc/PID/fd`` of the process that
+pickled it.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ class Segment:
             raise
 
     @staticmethod
-    def check(
-        *, name: str, lanes: int, lane_bytes: int, slots: int, slot_bytes: int, queue_length: int | None
-    ) -> None:
+    def check(*, name: str, lanes: int, lane_bytes: int, slots: int, slot_bytes: int, queue_length: int | None) -> None:
         """Refuses a name or a size that makes no sense.
 
         Raises:

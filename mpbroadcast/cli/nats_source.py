@@ -1,0 +1,101 @@
+"""Events of a JetStream stream, for ``mpbroadcast get --from nats://...``. Runs in: the command's process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import orjson
+
+from mpbroadcast.event.model import Event
+from mpbroadcast.relay.reader import StreamReader, stream_state
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Sequence
+
+    from mpbroadcast.relay.reader import Message
+    from mpbroadcast.sinks.jetstream import Access
+    from mpbroadcast.store.selection import Selection
+
+__all__ = ["NATSSource"]
+
+_T = TypeVar("_T")
+_WAIT_SECONDS: Final = 0.5
+
+
+class NATSSource:
+    """The events that a stream holds, as `mpbroadcast.cli.source.EventSource`. It acknowledges and changes nothing.
+
+    Of an event that was published again with a higher count only the latest is shown among those that are there.
+
+    Args:
+        selection: which events.
+        access: of the servers.
+        stream: its name.
+
+    Raises:
+        SinkUnavailable, SinkError, MissingExtra: one line: no connection, or there is no such stream.
+    """
+
+    def __init__(self, selection: Selection, access: Access, stream: str) -> None:
+        self._selection = selection
+        self._stream = stream
+        self.unreadable = 0
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._client = self._run(access.connect("get", error_cb=_quiet))
+            self._last = self._run(stream_state(self._client, stream)).last
+        except BaseException:
+            self.close()
+            raise
+        self._reader = StreamReader(self._client, stream)
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return self._loop.run_until_complete(work)
+
+    def pages(self, chunk: int) -> Iterator[Sequence[Event]]:
+        """See `EventSource.pages`."""
+        latest: dict[tuple[str, str], Event] = {}
+        while self._reader.seen < self._last and not self._reader.caught_up:
+            messages = self._run(self._reader.read(_WAIT_SECONDS))
+            for event in self._meant([message for message in messages if message.sequence <= self._last]):
+                who = (event.namespace, event.name)
+                latest.pop(who, None)
+                latest[who] = event
+        events = list(latest.values())
+        size = chunk or max(1, len(events))
+        for start in range(0, len(events), size):
+            yield events[start : start + size]
+
+    def follow(self) -> Iterator[Sequence[Event]]:
+        """See `EventSource.follow`."""
+        while True:
+            events = self._meant(self._run(self._reader.read(_WAIT_SECONDS)))
+            if events:
+                yield events
+
+    def _meant(self, messages: Sequence[Message]) -> list[Event]:
+        events = []
+        for message in messages:
+            try:
+                event = Event.from_core_v1(orjson.loads(message.data))
+            except (ValueError, AttributeError, TypeError):
+                self.unreadable += 1
+                continue
+            if self._selection.matches(event):
+                events.append(event)
+        return events
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._loop.is_closed():
+            return
+        if hasattr(self, "_reader"):
+            self._run(self._reader.close())
+        if hasattr(self, "_client"):
+            self._run(self._client.close())
+        self._loop.close()
+
+
+async def _quiet(_: Exception) -> None:
+    """What nats-py meets on the way is seen by who waits for an answer."""
