@@ -323,29 +323,29 @@ class EachHandler:
         A handler with a ``flush`` buffers, so its records are settled together, after that.
         """
         flush = getattr(self._handler, "flush", None)
-        if flush is None:
-            for sequence, kind, payload in records:
-                settle(sequence, self._one(kind, payload))
-            return
-        outcomes = [(sequence, self._one(kind, payload)) for sequence, kind, payload in records]
-        flush()
-        for sequence, outcome in outcomes:
-            settle(sequence, outcome)
-
-    def _one(self, kind: int, payload: bytes) -> int:
-        item: Any = None
-        try:
-            item = self._decode(kind, payload)
-            if item is None or (self._keep is not None and not self._keep(item)):
-                return _ring.FILTERED
-            result = self._handler(item)
-            if result is not None and inspect.isawaitable(result):
-                self._run(result)
-        except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
-            what = _short(item, payload)
-            _log.exception("watcher %r failed on %s; counted, and the next one follows", self._name, what)
-            return _ring.FAILED
-        return _ring.HANDLED
+        settled: list[tuple[int, int]] = []
+        tell = settle if flush is None else lambda sequence, outcome: settled.append((sequence, outcome))
+        decode, keep, handler, handled = self._decode, self._keep, self._handler, _ring.HANDLED
+        for sequence, kind, payload in records:
+            item: Any = None
+            try:
+                item = decode(kind, payload)
+                if item is None or (keep is not None and not keep(item)):
+                    tell(sequence, _ring.FILTERED)
+                    continue
+                result = handler(item)
+                if result is not None and inspect.isawaitable(result):
+                    self._run(result)
+            except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
+                what = _short(item, payload)
+                _log.exception("watcher %r failed on %s; counted, and the next one follows", self._name, what)
+                tell(sequence, _ring.FAILED)
+                continue
+            tell(sequence, handled)
+        if flush is not None:
+            flush()
+            for sequence, outcome in settled:
+                settle(sequence, outcome)
 
     def idle(self) -> None:
         """Nothing is due between items."""
@@ -477,6 +477,8 @@ class Watcher:
             elif self._forsaken():
                 break
             pause = self._handler.idle()
+            if pause == 0.0 and self._stopping():
+                break  # something is left that cannot be delivered, and nobody waits for it any more
             if time.monotonic() - last_tick >= IDLE_SECONDS:
                 last_tick = time.monotonic()
                 tick()

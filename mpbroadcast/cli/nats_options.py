@@ -35,7 +35,10 @@ CredsOption = Annotated[
 TokenFileOption = Annotated[
     str | None,
     typer.Option(
-        "--nats-token-file", metavar="FILE", help=f"The token in this file. Or set ${_VARIABLE}.", rich_help_panel=_PANEL
+        "--nats-token-file",
+        metavar="FILE",
+        help=f"The token in this file. Or set ${_VARIABLE}.",
+        rich_help_panel=_PANEL,
     ),
 ]
 CaOption = Annotated[

@@ -53,7 +53,6 @@ _STATIC_AT: Final = 28
 _COMMA: Final = ord(",")
 _QUOTE: Final = ord('"')
 _BRACKET: Final = ord("]")
-_OPENING: Final = ord("[")
 _STATIC_CACHE: Final = 4096  # entries: as many as client-go's correlator remembers (spec 0.3)
 _STATIC_CACHEABLE: Final = 4096  # bytes: an entry larger than this is decoded each time, so that the cache stays small
 
@@ -230,15 +229,13 @@ def decode_parts(payload: bytes) -> tuple[Static, str, str, dict[str, str]]:
     """Decode all of a payload but its time, which `decode_time_of` reads: static part, message, name, annotations.
 
     Raises:
-        ValueError: as `decode_record`; also when the time could not be read.
+        ValueError: as `decode_record`.
     """
     try:
         digits = payload[21:27]
         end = _STATIC_AT + (_LENGTHS.get(digits) or _length(digits))
-        if end <= _STATIC_AT or payload[end] != _COMMA or payload[-1] != _BRACKET or payload[0] != _OPENING:
+        if end <= _STATIC_AT or payload[end] != _COMMA or payload[-1] != _BRACKET:
             raise ValueError("its parts are not where they should be")
-        if not payload[1:20].lstrip().isdigit():
-            raise ValueError("its time is no number")
         encoded = payload[_STATIC_AT:end]
         static = _cached_static(encoded) if end <= _STATIC_CACHEABLE else _decode_static(encoded)
         if payload[-2] != _QUOTE:
@@ -252,8 +249,18 @@ def decode_parts(payload: bytes) -> tuple[Static, str, str, dict[str, str]]:
 
 
 def decode_time_of(payload: bytes) -> int:
-    """The Unix nanoseconds of a payload that `decode_parts` has accepted."""
-    return int(payload[1:20])
+    """The Unix nanoseconds of a payload.
+
+    Raises:
+        ValueError: as `decode_record`.
+    """
+    try:
+        t_ns = int(payload[1:20])
+    except ValueError as error:
+        raise ValueError(f"not an event record: {error}") from None
+    if t_ns < 0:
+        raise ValueError("not an event record: its time is negative")
+    return t_ns
 
 
 def decode_fields(payload: bytes) -> tuple[int, Static, str, str, dict[str, str]]:

@@ -271,7 +271,8 @@ struct lane_head {
 static bool head_moved(void *arg)
 {
     struct lane_head *h = arg;
-    return LOAD(&h->seg->header->state, seq_cst) != STATE_RUNNING || LOAD(&h->ring->head.word, seq_cst) != h->word;
+    if (LOAD(&h->seg->header->state, seq_cst) != STATE_RUNNING) return true;
+    return LOAD(&h->ring->head.word, seq_cst) != h->word && mpb_has_room(h->ring, h->seg->lane_cap, h->seg->lane_limit);
 }
 
 /* Sleeps until the distributor has taken something from our lane since before; a slice at most. */
@@ -770,6 +771,7 @@ static PyObject *record_tuple(const struct mpb_record *rec)
         else if (!tuple) Py_DECREF(parts[i]);
         else PyTuple_SetItem(tuple, i, parts[i]); /* cannot fail: the tuple is new and the index is in it */
     }
+    if (tuple) PyObject_GC_UnTrack(tuple); /* it holds numbers and bytes: the collector need not look at it */
     return tuple;
 }
 

@@ -105,7 +105,8 @@ static void commit_lane(struct mpb_distributor *d, uint32_t i, uint64_t pos)
     l->dirty = false;
     /* seq_cst: pairs with the store of want_room by a producer that waits; it looked at head after that store, and we look
      * at the flag after head moved, so one of us sees the other. */
-    if (LOAD(&lane->want_room, seq_cst)) mpb_ring_bell(&lane->bell);
+    if (LOAD(&lane->want_room, seq_cst) && mpb_has_room(&lane->ring, l->in.cap, d->seg->lane_limit))
+        mpb_ring_bell(&lane->bell);
 }
 
 /* Heads follow what EVERY ring has decided, in batch order: what lies before head is never needed again. */

@@ -263,6 +263,14 @@ void mpb_commit(struct mpb_consumer *c, uint64_t pos, const uint64_t num[MPB_NUM
     memcpy(c->num, num, sizeof c->num);
 }
 
+bool mpb_has_room(struct mpb_ring *ring, uint64_t cap, uint64_t limit)
+{
+    if (limit) return true;
+    /* seq_cst: head as the store half of want_room, see mpb_commit; tail stands still while its producer waits. */
+    uint64_t head = mpb_pos(LOAD(&ring->head.word, seq_cst)), tail = mpb_pos(LOAD(&ring->tail.word, relaxed));
+    return tail - head <= cap - cap / 4;
+}
+
 bool mpb_trim_begin(struct mpb_consumer *c, _Atomic uint64_t trim[2], uint64_t from, uint64_t to)
 {
     uint64_t tail = LOAD(&c->ring->tail.word, acquire);

@@ -102,6 +102,10 @@ enum mpb_take mpb_next(struct mpb_consumer *c, uint64_t end, uint64_t base, stru
 /* Moves head to pos with these numbers, and the mirror of records taken to taken. */
 void mpb_commit(struct mpb_consumer *c, uint64_t pos, const uint64_t num[MPB_NUMBERS], uint64_t taken);
 
+/* Whether a producer that found the ring full should be woken: a quarter of it is free, so that the two do not take turns
+ * for every batch. With a bound by count any progress will do. */
+bool mpb_has_room(struct mpb_ring *ring, uint64_t cap, uint64_t limit);
+
 /* For onlookers: a word and the block that belongs to it. False when it would not stand still for eight looks. */
 bool mpb_read_numbers(struct mpb_word *w, uint64_t *word, uint64_t num[MPB_NUMBERS]);
 

@@ -2,8 +2,8 @@
 
 An anonymous, sealed memfd: no name in ``/dev/shm``, nothing left behind by ``kill -9``, no resource tracker; or a file,
 when a directory is given, see ``directory.py``. Forked children inherit it; a pickled segment is found again through
-this process's table, through the descriptor that a spawned child was given, or through ``/proc/PID/fd`` of the process that
-pickled it.
+this process's table, through the descriptor that a spawned child was given, or through ``/proc/PID/fd`` of the process
+that pickled it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,12 @@
 `jsonlines`                 `JSONLinesSink`: a log file, one event a line
 `kubernetes`                `KubernetesSink`: a Kubernetes API server
 `log`                       `LogSink`: a log line for each event that passed the correlator
+`nats`                      `NATSSink`: a stream of NATS JetStream
+`stdout`                    `StdoutSink`: standard output, one event a line
+`webhook`                   `WebhookSink`: any HTTP server
+`otel`                      `OTelSink`: an OpenTelemetry collector
+`jetstream`                 connections, subjects and message ids of NATS
+`posting`, `onebyone`       what sinks that post batches, or make many calls, have in common
 ==========================  ================================================================================
 
 Runs in: the process that writes to the sink. Nothing is imported before it is asked for: who writes log files needs no
@@ -28,10 +34,26 @@ if TYPE_CHECKING:
     from mpbroadcast.sinks.jsonlines import JSONLinesSink
     from mpbroadcast.sinks.kubernetes import KubernetesSink
     from mpbroadcast.sinks.log import LogSink
+    from mpbroadcast.sinks.nats import NATSSink
+    from mpbroadcast.sinks.otel import OTelSink
     from mpbroadcast.sinks.retry import RetryPolicy
     from mpbroadcast.sinks.sqlite import SQLiteSink
+    from mpbroadcast.sinks.stdout import StdoutSink
+    from mpbroadcast.sinks.webhook import WebhookSink
 
-__all__ = ["BatchingSink", "EventSink", "JSONLinesSink", "KubernetesSink", "LogSink", "RetryPolicy", "SQLiteSink"]
+__all__ = [
+    "BatchingSink",
+    "EventSink",
+    "JSONLinesSink",
+    "KubernetesSink",
+    "LogSink",
+    "NATSSink",
+    "OTelSink",
+    "RetryPolicy",
+    "SQLiteSink",
+    "StdoutSink",
+    "WebhookSink",
+]
 
 _HOMES: Final = {
     "BatchingSink": "base",
@@ -39,8 +61,12 @@ _HOMES: Final = {
     "JSONLinesSink": "jsonlines",
     "KubernetesSink": "kubernetes",
     "LogSink": "log",
+    "NATSSink": "nats",
+    "OTelSink": "otel",
     "RetryPolicy": "retry",
     "SQLiteSink": "sqlite",
+    "StdoutSink": "stdout",
+    "WebhookSink": "webhook",
 }
 
 

@@ -48,8 +48,12 @@ class PostingSink:
         if self._gathered is None:
             self.post([item])
         elif self._singly:
-            self.post([item])
             self._singly -= 1
+            try:
+                self.post([item])
+            except SinkUnavailable:
+                self._singly += 1  # it comes again
+                raise
         else:
             self._gathered.append(item)
         return event

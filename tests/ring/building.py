@@ -46,14 +46,14 @@ def build_program(name: str, sanitizers: str, directory: pathlib.Path) -> pathli
     return out
 
 
-def build_extension(directory: pathlib.Path) -> pathlib.Path:
+def build_extension(directory: pathlib.Path, stop_point: pathlib.Path = TEST_C / "stop_point.c") -> pathlib.Path:
     """The extension with ``MPB_STOP_POINTS``; tests load it in a child interpreter in place of the normal one."""
     out = directory / "_ring.abi3.so"
     sources = [str(RING / name) for name in EXTENSION]
     _compile(
         [
             compiler(), *COMMON, "-O1", "-fPIC", "-shared", "-DMPB_STOP_POINTS", "-DPy_LIMITED_API=0x030B0000",
-            f"-I{sysconfig.get_paths()['include']}", *sources, str(TEST_C / "stop_point.c"), "-o", str(out),
+            f"-I{sysconfig.get_paths()['include']}", *sources, str(stop_point), "-o", str(out),
         ]
     )  # fmt: skip
     return out
