@@ -250,6 +250,7 @@ _FALLBACK: Final = _StandardError()
 
 
 _output: TextIO | None = None
+_second = (0, "")
 _INFO: Final = logging.INFO
 
 
@@ -284,14 +285,20 @@ def _place(path: str, line: int) -> str:
 
 def _write(stream: TextIO, level: int, text: str, depth: int) -> None:
     """One line to the stream of `set_output`."""
+    global _second  # noqa: PLW0603 - the date of the second that is running; a race writes the same
     if level <= _LOGGER.manager.disable or level < _LOGGER.level:
         return
     severity = "I" if level <= _INFO else "W" if level == logging.WARNING else "E"
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    microseconds = time.time_ns() // 1000
+    seconds = microseconds // 1_000_000
+    now, date = _second
+    if now != seconds:
+        date = _date(seconds, time.tzname)
+        _second = (seconds, date)
     frame = sys._getframe(depth + 2)  # noqa: SLF001 - documented for this use
     where = _place(frame.f_code.co_filename, frame.f_lineno)
-    pid = os.getpid() % _PID_DIGITS
-    stream.write(f"{severity}{_date(seconds, time.tzname)}.{rest // 1000:06d} {pid:7d} {where}{text}\n")
+    rest, pid = microseconds - seconds * 1_000_000, os.getpid() % _PID_DIGITS
+    stream.write(f"{severity}{date}.{rest:06d} {pid:7d} {where}{text}\n")
 
 
 def _log(level: int, text: str, depth: int) -> None:
