@@ -61,8 +61,6 @@ def table(done):
     return [[line[start:end].rstrip() for start, end in zip(starts, ends, strict=True)] for line in (heading, *rows)]
 
 
-@pytest.mark.client_go("F6")
-@pytest.mark.client_go("F9")
 def test_the_usual_columns_are_those_of_kubectl_get_events(cli, store):
     filled(store)
     assert [
@@ -80,7 +78,6 @@ def test_a_line_is_exactly_what_kubectl_prints(cli, store):
     assert "10m         Normal    Started        pod/web-1        Started container app" == first
 
 
-@pytest.mark.client_go("F6")
 def test_wide_columns_and_all_namespaces(cli, store):
     filled(store)
     rows = table(cli("get", "-A", "-o", "wide"))
@@ -102,7 +99,6 @@ def test_wide_columns_and_all_namespaces(cli, store):
     assert ["backups", "spec", "", "7", "nightly.3"] == [rows[3][column] for column in (0, 5, 7, 9, 10)]
 
 
-@pytest.mark.client_go("F7")
 @pytest.mark.parametrize(
     ("args", "names"),
     [
@@ -140,7 +136,6 @@ def test_without_headers_there_are_none(cli, store):
     assert 2 == len(cli("get", "--no-headers").stdout.splitlines())
 
 
-@pytest.mark.client_go("F7")
 @pytest.mark.parametrize(
     ("args", "text"),
     [
@@ -210,7 +205,6 @@ def read_rows(process, count):
     return [process.stdout.readline().rstrip("\n") for _ in range(count)]
 
 
-@pytest.mark.client_go("F7")
 def test_a_watch_follows_what_another_process_writes(cli, store):
     """The headings come once, changes come again, deletions do not, and nothing is sorted."""
     store.create(make_event("web-1"))

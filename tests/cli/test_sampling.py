@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mpbroadcast.cli.sampling import Sampler, lost_events
+from mpbroadcast.cli.sampling import Sampler
 from mpbroadcast.stats import HelperStats, ProcessUse
 
 from .pictures import lane, refusals, stats, watcher
@@ -63,11 +63,11 @@ def test_the_last_minute_is_kept_and_no_more():
 def test_every_kind_of_loss_is_in_the_sum():
     everything = stats(
         lanes=[lane(refused={"lane_full": 1, "invalid": 2}, lost=4)],
-        watchers=[watcher(dropped=8, failed=16, given_up=32, lost=64)],
+        watchers=[watcher(dropped=8, failed=16, given_up=32, lost=64, counts={"spool_lost": 2048, "created": 7})],
         refused_without_lane=refusals(no_lane=128, stopped=256),
         retired={"dropped": 512, "handled": 7, "failed": 1024},
     )
-    assert 2047 == lost_events(everything)
+    assert 4095 == everything.lost == sum(events for _, _, events in everything.losses())
 
 
 def test_deaths_are_dated():
