@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mpbroadcast.base import identity
+from mpbroadcast.base.notices import Said
 from mpbroadcast.ring import _ring, directory
 
 if TYPE_CHECKING:
@@ -24,21 +24,15 @@ __all__ = ["Distributor"]
 TICK_SECONDS: Final = 1.0
 LEFT_SECONDS: Final = 30.0  # how long a watcher of a program that died is filled before somebody starts it again
 EXIT_SECONDS: Final = 0.25  # for a watcher to see that it is abandoned
-SAY_EVERY_SECONDS: Final = 60.0  # one line per kind of loss and minute
 _LOSSES: Final = {
     _ring.FULL: ("found their lane full", "lane_bytes or a faster distributor gives more room"),
     _ring.TOO_LARGE: ("were larger than half a lane", "lane_bytes raises the limit"),
     _ring.NO_LANE: ("came from a process without a lane", "max_processes raises the limit"),
     _ring.INVALID: ("were invalid", ""),
 }
+_CORRUPT, _SLOTS = 8, 9  # kinds of lines: the refusals, corrupt stretches, then one for each slot
 
 _log = logging.getLogger("mpbroadcast")
-
-
-@dataclass
-class _Said:
-    count: int = 0
-    at: float = float("-inf")
 
 
 class Distributor:
@@ -59,7 +53,8 @@ class Distributor:
         self.title = "mpbroadcast: distributor"
         self._grace = grace
         self._owner_gone_at: float | None = None
-        self._said: dict[Any, _Said] = {}
+        _, _, slots, *_ = segment.ring.sizes
+        self._said = Said(_SLOTS + slots)  # shared with the spare: what was said is not said again
         self._began = 0.0
 
     def needed(self) -> bool:
@@ -89,14 +84,24 @@ class Distributor:
     def begin(self) -> int:
         """Counts this distributor; how many worked before it."""
         ring = self.segment.ring
-        before = ring.get("dist_streak")
-        ring.set("dist_streak", before + 1)
         ring.set("distributors", ring.get("distributors") + 1)
-        return before
+        return ring.get("dist_streak")
+
+    def count_start(self) -> None:
+        """One more of them has begun to work since the last that lasted."""
+        self.segment.ring.set("dist_streak", self.segment.ring.get("dist_streak") + 1)
 
     def forget_restarts(self) -> None:
         """The next restart is immediate again."""
         self.segment.ring.set("dist_streak", 1)
+
+    def progress(self) -> int:
+        """When the last round ended."""
+        return self.segment.ring.get("round_ts")
+
+    def crashed(self) -> bool:
+        """No code but this package's runs in here."""
+        return False
 
     def work(self, tick: Callable[[], None]) -> None:
         """Distributes until everything is drained. Blocks; the caller holds ``LOCK_DIST``.
@@ -106,6 +111,7 @@ class Distributor:
         """
         self._began = time.monotonic()
         if self.segment.ring.get("state") != _ring.DRAINED:
+            self._look_after(self.segment.ring)  # a distributor that is killed every second would never come to it
             loop = _ring.Distributor(self.segment.ring)
             while not loop.run(TICK_SECONDS):
                 self._look_after(self.segment.ring)
@@ -198,28 +204,27 @@ class Distributor:
         ring.slot_set(slot["index"], "stop_ts", time.monotonic_ns())
         ring.slot_state_change(slot["index"], slot["state"], _ring.SLOT_STOPPING)
 
-    def _say(self, kind: Any, total: int, text: str, *, final: bool) -> None:
-        """Says how many more there are since it was last said, at most once in `SAY_EVERY_SECONDS` for each kind."""
-        said, now = self._said.setdefault(kind, _Said()), time.monotonic()
-        if total > said.count and (final or now - said.at >= SAY_EVERY_SECONDS):
-            _log.warning("%d %s", total - said.count, text)
-            said.count, said.at = total, now
-
     def _say_losses(self, *, final: bool) -> None:
+        """Says what was lost since it was last said, one line for each kind and minute."""
         shot = self.segment.ring.snapshot()
         for reason, (what, hint) in _LOSSES.items():
             total = shot["refused"][reason] + sum(lane["refused"][reason] for lane in shot["lanes"])
-            last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID], default=None)
-            if reason == _ring.INVALID and last is not None:
+            if reason == _ring.INVALID and total:
+                last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID])
                 hint = "the last one: " + last["problem"].decode("utf-8", "replace")  # noqa: PLW2901
-            text = f"events were not recorded: they {what}" + (f"; {hint}" if hint else "")
-            self._say(reason, total, text, final=final)
+            self._say(reason, total, f"events were not recorded: they {what}" + (f"; {hint}" if hint else ""), final)
         corrupt = sum(lane["corrupt"] for lane in shot["lanes"])
-        self._say("corrupt", corrupt, "corrupt stretches in lanes were skipped", final=final)
+        self._say(_CORRUPT, corrupt, "corrupt stretches in lanes were skipped", final)
         for slot in shot["slots"]:
             name = slot["name"].decode("utf-8", "replace")
             text = (
                 f"events were dropped for the watcher {name!r}: its ring was full (watcher_bytes gives more room,"
                 " FullChannelBehavior.WAIT_IF_CHANNEL_FULL makes recorders refuse instead)"
             )
-            self._say(("dropped", slot["index"], slot["generation"]), slot["dropped"], text, final=final)
+            self._say(_SLOTS + slot["index"], slot["dropped"], text, final, slot["generation"])
+
+    def _say(self, kind: int, total: int, text: str, final: bool, generation: int = 0) -> None:
+        self._said.set(kind, total, generation)
+        n = self._said.due(kind, final=final)
+        if n:
+            _log.warning("%d %s", n, text)

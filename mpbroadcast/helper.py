@@ -30,6 +30,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from mpbroadcast.base.notices import Said
 from mpbroadcast.errors import HelperError, SegmentError
 from mpbroadcast.ring import _ring
 from mpbroadcast.ring.segment import FILE_SUFFIX, MEMFD_PREFIX, inherited_descriptors
@@ -45,12 +46,15 @@ BACKOFF_FIRST: Final = (
     0.1  # seconds; the first restart is immediate, so that a killed helper is replaced in milliseconds
 )
 BACKOFF_LAST: Final = 30.0
+BACKOFF_KILLED: Final = 0.5  # the longest pause after one that did not crash: whoever kills it sets the pace
 BACKOFF_FORGET: Final = (10.0, 1.0)  # lasting so many times its pause, and so many seconds, starts the count anew
 RESCUE_SECONDS: Final = 5.0  # for a partner that was started again to announce itself
 _BOOT: Final = (  # what an exec'd helper runs: its path first, so that it imports what its parent would
     "import os,pickle,sys;f=os.fdopen(int(sys.argv[1]),'rb');sys.path[:]=pickle.load(f);"
     "from mpbroadcast.helper import run_spawned;run_spawned(f)"
 )
+
+_TAKES_OVER, _FAILED = 0, 1  # kinds of lines
 
 _SPAWNED: Final[list[bytes]] = []  # in an exec'd helper: what it was started from, for its later spares
 
@@ -91,8 +95,17 @@ class Job(Protocol):
     def begin(self) -> int:
         """Counts this worker; how many there were before it, as far as the back-off goes."""
 
+    def count_start(self) -> None:
+        """This worker begins to work: one more for the back-off of the next."""
+
     def forget_restarts(self) -> None:
         """This worker has lasted: the back-off starts anew."""
+
+    def progress(self) -> int:
+        """Something that changes as the work proceeds."""
+
+    def crashed(self) -> bool:
+        """Whether the last worker died by a fault of its own; one that was killed from outside did not."""
 
     def work(self, tick: Callable[[], None]) -> None:
         """The work itself, to its end; calls ``tick`` about once a second."""
@@ -141,6 +154,7 @@ def start_thread(job: Job) -> threading.Thread:
     def run() -> None:
         job.segment.ring.lock(job.lock, True)
         job.begin()
+        job.count_start()
         job.announce(os.getpid(), _ring.start_ticks(os.getpid()), 0, 0)
         try:
             job.work(lambda: None)
@@ -333,12 +347,25 @@ def _listens(fd: int) -> bool:
         sock.detach()
 
 
-def _run_helper(job: Job) -> None:
-    """The life of a worker or a spare: sleep on the lock, and work once it is ours."""
+def _run_helper(job: Job, said: Said | None = None) -> None:
+    """The life of a worker or a spare: sleep on the lock, and work once it is ours.
+
+    Args:
+        job: its work.
+        said: what the workers before this one have said of `_TAKES_OVER` and `_FAILED`.
+    """
     _set_title(job, spare=True)
+    before = job.progress()
     job.segment.ring.lock(job.lock, True)
     if job.needed():
-        _Worker(job).run()
+        # A worker that got something done and was killed from outside is followed at once, however often that happens.
+        if job.progress() != before and not job.crashed():
+            job.forget_restarts()
+        _Worker(job, Said(2) if said is None else said).run()
+
+
+def _since_last(n: int) -> str:
+    return f" ({n} times since the last line)" if n > 1 else ""
 
 
 def _set_title(job: Job, *, spare: bool) -> None:
@@ -348,8 +375,9 @@ def _set_title(job: Job, *, spare: bool) -> None:
 class _Worker:
     """The process that holds the lock: forks its spare while it is still untouched, then works."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, said: Said) -> None:
         self._job = job
+        self._said = said
         self._spare = 0
         self._lasting_at = float("inf")
         self._rescued_at = float("-inf")
@@ -357,20 +385,33 @@ class _Worker:
     def run(self) -> None:
         """Takes the worker's place and does the job to its end."""
         job = self._job
-        self._fork_spare(lambda: _run_helper(job))
+        # A wake-up then never takes the core away from the worker that rings: it is in the middle of recording. (A batch
+        # process waits for a free core, or for the next tick; it gets the same share.)
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        self._fork_spare(lambda: _run_helper(job, self._said))
         _set_title(job, spare=False)
         before = job.begin()
         self._announce()
         if before:
-            _log.warning("%s: process %d takes over", job.title, os.getpid())
-        pause = min(BACKOFF_FIRST * 2.0 ** min(before - 2, 20), BACKOFF_LAST) if before > 1 else 0.0
+            self._said.add(_TAKES_OVER)
+            self._say_restarts()
+        longest = BACKOFF_LAST if job.crashed() else BACKOFF_KILLED
+        pause = min(BACKOFF_FIRST * 2.0 ** min(before - 2, 20), longest) if before > 1 else 0.0
         time.sleep(pause)
+        job.count_start()  # only now: one that is killed in its pause has not failed at the work
         self._lasting_at = time.monotonic() + max(BACKOFF_FORGET[0] * pause, BACKOFF_FORGET[1])
         try:
             job.work(self._tick)
         except Exception:
-            _log.exception("%s failed; its spare takes over", job.title)
+            self._said.add(_FAILED)
+            if n := self._said.due(_FAILED):
+                _log.exception("%s failed; its spare takes over%s", job.title, _since_last(n))
             raise
+
+    def _say_restarts(self) -> None:
+        if n := self._said.due(_TAKES_OVER):
+            _log.warning("%s: process %d takes over%s", self._job.title, os.getpid(), _since_last(n))
 
     def _announce(self) -> None:
         start, spare_start = _ring.start_ticks(os.getpid()), _ring.start_ticks(self._spare) if self._spare else 0
@@ -381,6 +422,7 @@ class _Worker:
         if time.monotonic() > self._lasting_at:
             self._lasting_at = float("inf")
             self._job.forget_restarts()
+        self._say_restarts()
         self._look_after_partner()
         if not self._spare:
             return
@@ -392,7 +434,7 @@ class _Worker:
         if _SPAWNED:  # a fork would take along what the handler has opened since; a fresh interpreter does not
             self._fork_spare(lambda: _exec_python(_job_file(_SPAWNED[0]), self._job))
         elif len(list(pathlib.Path("/proc/self/task").iterdir())) == 1:
-            self._fork_spare(lambda: _run_helper(self._job))
+            self._fork_spare(lambda: _run_helper(self._job, self._said))
         self._announce()
 
     def _look_after_partner(self) -> None:

@@ -21,9 +21,9 @@ from mpbroadcast.errors import MissingExtra
 from mpbroadcast.ring.counters import BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from mpbroadcast.stats import HelperStats, LaneStats, Stats, WatcherStats
+    from mpbroadcast.stats import HelperStats, Stats, WatcherStats
 
 __all__ = ["BroadcasterCollector", "Family", "Sample", "families", "render"]
 
@@ -100,7 +100,7 @@ def families(all_stats: Iterable[tuple[Stats, Labels]]) -> list[Family]:
         add("lane_backlog_events", stats.backlog, labels)
         add("lane_backlog_bytes", sum(lane.backlog_bytes for lane in stats.lanes), labels)
         add("recording_processes", sum(lane.alive for lane in stats.lanes), labels)
-        for (reason, owner), count in _losses(stats).items():
+        for (reason, owner), count in stats.losses_by_place().items():
             add("events_lost", count, (*labels, ("owner", owner), ("reason", reason)))
         for helper_labels, helper in _helpers(stats, labels):
             add("helper_restarts", helper.restarts, helper_labels)
@@ -139,45 +139,6 @@ def _add_watcher(add: Any, labels: Labels, watchers: list[WatcherStats]) -> None
         add("handling_seconds", total, (*labels, ("le", bound)), "_bucket")
     add("handling_seconds", totals[-1], labels, "_count")
     add("handling_seconds", sum(watcher.handling_seconds for watcher in watchers), labels, "_sum")
-
-
-def _losses(stats: Stats) -> Mapping[tuple[str, str], int]:
-    """Every loss by (reason, owner). The owner of a lane's losses is the lane: processes come and go, it counts on.
-
-    A lane that lost nothing has no series; watchers and processes without a lane have all of theirs from the start.
-    """
-    found: dict[tuple[str, str], int] = {}
-
-    def count(reason: str, owner: str, events: int) -> None:
-        found[reason, owner] = found.get((reason, owner), 0) + events
-
-    for reason, events in stats.refused_without_lane.items():
-        count(reason, "no lane", events)
-    for lane in stats.lanes:
-        for reason, events in _lane_losses(lane):
-            if events:
-                count(reason, f"lane {lane.index}", events)
-    for watcher in stats.watchers:
-        if watcher.managed or watcher.dropped:
-            owner = f"watcher {watcher.name}"
-            count("watcher_full", owner, watcher.dropped)
-            count("failed", owner, watcher.failed)
-            count("given_up", owner, watcher.given_up)
-            count("corrupt", owner, watcher.lost)
-    for reason, name in (
-        ("watcher_full", "dropped"),
-        ("failed", "failed"),
-        ("given_up", "given_up"),
-        ("corrupt", "lost"),
-    ):
-        if stats.retired.get(name):
-            count(reason, "ended watchers", stats.retired[name])
-    return found
-
-
-def _lane_losses(lane: LaneStats) -> Iterator[tuple[str, int]]:
-    yield from lane.refused.items()
-    yield "corrupt", lane.lost
 
 
 def _helpers(stats: Stats, labels: Labels) -> Iterator[tuple[Labels, HelperStats]]:

@@ -18,9 +18,10 @@ from mpbroadcast.ring import _ring
 from mpbroadcast.ring.counters import BUCKETS, CELLS, HISTOGRAM_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
+    "ENDED",
     "REFUSALS",
     "HelperStats",
     "LaneStats",
@@ -41,6 +42,13 @@ REFUSALS: Final = {
     "invalid": _ring.INVALID,
 }
 """Why an event was not taken, and the segment's number for it."""
+
+_LOST: Final = {"dropped": "watcher_full", "failed": "failed", "given_up": "given_up", "lost": "corrupt"}
+"""Which numbers of a watcher are losses, and for what reason."""
+
+_NO_LANE: Final = "processes without a lane"
+ENDED: Final = "ended watchers"
+"""The owner of what was lost behind watchers whose slots have been used again."""
 
 _STATES: Final = {_ring.RUNNING: "running", _ring.DRAINING: "draining", _ring.DRAINED: "drained"}
 _SLOT_STATES: Final = {
@@ -215,24 +223,47 @@ class Stats:
                 return watcher
         raise KeyError(name)
 
+    @property
+    def lost(self) -> int:
+        """Events lost so far, wherever and for whatever reason; the sum of `losses`."""
+        return sum(events for _, _, _, events in self._losses())
+
     def losses(self) -> list[tuple[str, str, int]]:
         """Every loss as (reason, owner, events); an empty list means that nothing was lost.
 
-        The owner is the process name or lane for what was refused, the watcher's name for what was lost behind it.
+        The owner is the process for what was refused and the watcher's name for what was lost behind it. Processes that
+        own no lane are one owner, and so are the watchers that have ended and whose slots have been used again.
         """
-        found: list[tuple[str, str, int]] = [("no_lane", "", self.refused_without_lane.get("no_lane", 0))]
+        return [(reason, owner, events) for reason, _, owner, events in self._losses() if events]
+
+    def losses_by_place(self) -> dict[tuple[str, str], int]:
+        """Every loss by (reason, place): for counters that must not begin anew when a process comes or goes.
+
+        The place of what was refused is the lane. Watchers, and processes without a lane, have an entry for each reason,
+        also for those that are 0; a lane that lost nothing has none, and neither has an iterator.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for reason, place, _, events in self._losses():
+            if events or not place.startswith("lane "):
+                found[reason, place] = found.get((reason, place), 0) + events
+        return found
+
+    def _losses(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield every loss as (reason, place, owner, events), with those that are 0."""
+        for reason in REFUSALS:
+            yield reason, "no lane", _NO_LANE, self.refused_without_lane.get(reason, 0)
         for lane in self.lanes:
             owner = f"{lane.name or 'process'}[{lane.pid}]"
-            found += [(reason, owner, n) for reason, n in lane.refused.items()]
-            found.append(("corrupt", owner, lane.lost))
+            for reason, events in (*lane.refused.items(), ("corrupt", lane.lost)):
+                yield reason, f"lane {lane.index}", owner, events
         for watcher in self.watchers:
-            found += [
-                ("watcher_full", watcher.name, watcher.dropped),
-                ("failed", watcher.name, watcher.failed),
-                ("given_up", watcher.name, watcher.given_up),
-                ("corrupt", watcher.name, watcher.lost),
-            ]
-        return [loss for loss in found if loss[2]]
+            numbers = (*(getattr(watcher, name) for name in _LOST), watcher.counts.get("spool_lost", 0))
+            for reason, events in zip((*_LOST.values(), "spool_lost"), numbers, strict=True):
+                if watcher.managed or events:
+                    yield reason, f"watcher {watcher.name}", watcher.name, events
+        for name, reason in _LOST.items():
+            if events := self.retired.get(name, 0):
+                yield reason, ENDED, ENDED, events
 
 
 def _text(raw: bytes) -> str:

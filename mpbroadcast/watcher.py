@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from mpbroadcast.base.notices import Notices
 from mpbroadcast.errors import NotTheConsumer, SegmentError
 from mpbroadcast.ring import _ring
 from mpbroadcast.ring.counters import CELLS, bucket_of
@@ -31,6 +32,7 @@ Record = tuple[int, int, bytes]
 
 FIRST_BATCH: Final = 64
 BUFFERED: Final = (512, 1 << 20)  # records and bytes that an iterator takes out of the ring at once
+CAREFUL_SECONDS: Final = 0.01  # between two looks at whether a suspect is settled
 LONG_BATCH: Final = 0.05  # seconds: how long a watcher may take to see that it is stopped
 IDLE_SECONDS: Final = 1.0  # between two looks at whether anybody still needs this watcher
 FORSAKEN_SECONDS: Final = 10.0  # without application and distributor; by then a partner would have been started
@@ -311,6 +313,7 @@ class EachHandler:
         self._keep = keep
         self._setup = setup
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._notices = Notices(_log)
 
     def open(self, **_: object) -> None:
         """Runs ``setup``."""
@@ -336,9 +339,8 @@ class EachHandler:
                 result = handler(item)
                 if result is not None and inspect.isawaitable(result):
                     self._run(result)
-            except (Exception, SystemExit):  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
-                what = _short(item, payload)
-                _log.exception("watcher %r failed on %s; counted, and the next one follows", self._name, what)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
+                self._say(error, _short(item, payload))
                 tell(sequence, _ring.FAILED)
                 continue
             tell(sequence, handled)
@@ -348,7 +350,19 @@ class EachHandler:
                 settle(sequence, outcome)
 
     def idle(self) -> None:
-        """Nothing is due between items."""
+        """Says what failed and was not said yet, once its minute is over."""
+        self._notices.flush()
+
+    def _say(self, error: BaseException, what: str) -> None:
+        """One line and a traceback for each kind of exception and place, and minute."""
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        self._notices.say(
+            (type(error), place and (place.tb_frame.f_code, place.tb_lineno)),
+            "watcher %r failed on %s; counted, and the next one follows: %s", self._name, what, _short(error, b""),
+            error=error,
+        )  # fmt: skip
 
     def _run(self, awaitable: Any) -> None:
         if self._loop is None:
@@ -358,7 +372,8 @@ class EachHandler:
         self._loop.run_until_complete(awaitable)
 
     def close(self) -> None:
-        """Ends the event loop that coroutine handlers ran on."""
+        """Says what was not said yet, and ends the event loop that coroutine handlers ran on."""
+        self._notices.flush(final=True)
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
@@ -445,14 +460,26 @@ class Watcher:
     def begin(self) -> int:
         """Counts this worker; how many there were before it since the last one that lasted."""
         ring, index = self.segment.ring, self.slot.index
-        before = ring.slot_get(index, "streak")
-        ring.slot_set(index, "streak", before + 1)
         ring.slot_set(index, "workers", ring.slot_get(index, "workers") + 1)
-        return before
+        return ring.slot_get(index, "streak")
+
+    def count_start(self) -> None:
+        """One more of them has begun to work since the last that lasted."""
+        ring, index = self.segment.ring, self.slot.index
+        ring.slot_set(index, "streak", ring.slot_get(index, "streak") + 1)
 
     def forget_restarts(self) -> None:
         """The next restart is immediate again."""
         self.segment.ring.slot_set(self.slot.index, "streak", 1)
+
+    def progress(self) -> int:
+        """How far records have been handed out, and how long handling took."""
+        ring, index = self.segment.ring, self.slot.index
+        return ring.slot_get(index, "handed") + ring.slot_get(index, "handling_ns")
+
+    def crashed(self) -> bool:
+        """Whether the last worker left a crash mark."""
+        return bool(self.segment.ring.slot_get(self.slot.index, "crash_mark"))
 
     def work(self, tick: Callable[[], None]) -> None:
         """Handles records until the slot is closed and its ring empty. Blocks; the caller holds the slot's lock."""
@@ -467,9 +494,14 @@ class Watcher:
         last_tick, most = time.monotonic(), FIRST_BATCH
         pause: float | None = None
         while True:
-            limit = 1 if reader.seen < cautious_until else most
+            careful = reader.seen < cautious_until
             wait = IDLE_SECONDS if pause is None else min(pause, IDLE_SECONDS)
-            records = reader.get_many(limit, self._handler.batch_bytes, wait, wait or IDLE_SECONDS)  # a nap is never 0
+            records: Sequence[Record] | None = ()
+            if careful and reader.in_flight:
+                time.sleep(min(wait, CAREFUL_SECONDS))  # one at a time: the next one only when this one is settled
+            else:
+                limit = 1 if careful else most
+                records = reader.get_many(limit, self._handler.batch_bytes, wait, wait or IDLE_SECONDS)  # no nap is 0
             if records is None or self.slot.state == _ring.SLOT_ABANDONED:
                 break
             if records:
@@ -518,11 +550,14 @@ class Watcher:
         """
         ring, index = self.segment.ring, self.slot.index
         mark = ring.slot_get(index, "crash_mark")
-        if not mark:
-            return 0
-        ring.slot_set(index, "crash_mark", 0)
         suspect = reader.seen + 1
         same = ring.slot_get(index, "try_pos") == suspect
+        careful = suspect + self._handler.batch_records
+        if not mark:  # a kill between two crashes must not let a whole batch stand behind the suspect
+            return careful if same and ring.slot_get(index, "try_count") else 0
+        ring.slot_set(index, "crash_mark", 0)
+        if ring.slot_get(index, "handed") < suspect:
+            return careful  # it crashed between records: the next one was never handed out and is not to blame
         count = ring.slot_get(index, "try_count") + 1 if same else 1
         ring.slot_set(index, "try_pos", suspect)
         ring.slot_set(index, "try_count", count)
@@ -533,4 +568,4 @@ class Watcher:
                     "watcher %r crashed %d times on one record (last: signal %d); it is given up: %r",
                     self.name, count, mark, payload[:2000],
                 )  # fmt: skip
-        return suspect + self._handler.batch_records
+        return careful

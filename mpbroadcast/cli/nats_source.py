@@ -43,7 +43,7 @@ class NATSSource:
         self.unreadable = 0
         self._loop = asyncio.new_event_loop()
         try:
-            self._client = self._run(access.connect("get", error_cb=_quiet))
+            self._client = self._run(access.connect("get"))
             self._last = self._run(stream_state(self._client, stream)).last
         except BaseException:
             self.close()
@@ -95,7 +95,3 @@ class NATSSource:
         if hasattr(self, "_client"):
             self._run(self._client.close())
         self._loop.close()
-
-
-async def _quiet(_: Exception) -> None:
-    """What nats-py meets on the way is seen by who waits for an answer."""

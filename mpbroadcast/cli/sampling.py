@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mpbroadcast.stats import ProcessUse, Stats, WatcherStats
 
-__all__ = ["USE_SECONDS", "Picture", "Sampler", "Use", "lost_events"]
+__all__ = ["USE_SECONDS", "Picture", "Sampler", "Use"]
 
 HISTORY_SECONDS: Final = 60.0
 RATE_SECONDS: Final = 2.0  # what a rate is measured over: long enough to be calm, short enough to be now
@@ -63,12 +63,12 @@ class Picture:
     @property
     def lost(self) -> int:
         """Events lost so far."""
-        return lost_events(self.stats)
+        return self.stats.lost
 
     @property
     def lost_before(self) -> int | None:
         """Events that were lost some seconds ago."""
-        return None if self.before is None else lost_events(self.before)
+        return None if self.before is None else self.before.lost
 
     @property
     def age_seconds(self) -> float:
@@ -85,15 +85,6 @@ class Picture:
         """The same watcher some seconds ago."""
         found = () if self.before is None else self.before.watchers
         return next((w for w in found if (w.index, w.name) == (watcher.index, watcher.name)), None)
-
-
-def lost_events(stats: Stats) -> int:
-    """How many events were lost so far, wherever and for whatever reason."""
-    return (
-        sum(count for _, _, count in stats.losses())
-        + sum(stats.retired.get(reason, 0) for reason in ("dropped", "failed", "given_up", "lost"))
-        + sum(count for reason, count in stats.refused_without_lane.items() if reason != "no_lane")
-    )
 
 
 class Sampler:
@@ -130,7 +121,7 @@ class Sampler:
         if self._looks:
             self._compare(now, self._looks[-1][1], stats)
         self._look_for_movement(now, stats)
-        self._looks.append((now, stats, lost_events(stats)))
+        self._looks.append((now, stats, stats.lost))
         while len(self._looks) > 2 and now - self._looks[0][0] > HISTORY_SECONDS:
             self._looks.popleft()
         if now - self._used_at >= self._use_seconds:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mpbroadcast.event.table import human_duration, visible
+from mpbroadcast.stats import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,6 +224,7 @@ def _earlier(picture: Picture) -> Iterator[Finding]:
                 ("failed", watcher.failed),
                 ("given up", watcher.given_up),
                 ("corrupt", watcher.lost),
+                ("lost on disk", watcher.counts.get("spool_lost", 0)),
             )
             if count
         ]
@@ -240,3 +242,6 @@ def _earlier(picture: Picture) -> Iterator[Finding]:
     parts = [f"{number(count)} {reason}" for reason, count in stats.refused_without_lane.items() if count]
     if parts:
         yield Finding(Severity.NOTE, "LOST", "processes without a lane", "so far: " + ", ".join(parts))
+    ended = sum(events for _, owner, events in stats.losses() if owner == ENDED)
+    if ended:
+        yield Finding(Severity.NOTE, "LOST", ENDED, f"so far: {number(ended)} events")

@@ -50,6 +50,7 @@ class Skip(NamedTuple):
 
 
 Decision = Create | Patch | Skip
+"""What becomes of an event."""
 
 
 class Correlator(Protocol):

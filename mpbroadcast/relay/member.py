@@ -111,7 +111,7 @@ class Member:
             SinkUnavailable: NATS cannot be reached at the start, or there is no such stream.
             SinkError: the sink, or the bucket of the group, cannot be used.
         """
-        client = await self._access.connect("relay", error_cb=_quiet)
+        client = await self._access.connect("relay")
         executor = ThreadPoolExecutor(1, thread_name_prefix="mpbroadcast: sink")
         try:
             replicas = (await stream_state(client, self._stream)).replicas
@@ -260,7 +260,3 @@ def _name(what: str, name: str) -> str:
     if not name or not all(letter.isascii() and (letter.isalnum() or letter in "-_") for letter in name):
         raise ValueError(f"{what} must have letters, digits, '-' and '_' only, not {name!r}")
     return name
-
-
-async def _quiet(_: Exception) -> None:
-    """What nats-py meets on the way is seen by who waits for an answer."""

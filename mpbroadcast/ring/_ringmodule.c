@@ -19,6 +19,7 @@
 #define LOAD(p, order) atomic_load_explicit((p), memory_order_##order)
 #define STORE(p, v, order) atomic_store_explicit((p), (v), memory_order_##order)
 #define SECOND 1e9
+#define NAP_NS UINT64_C(100000) /* while traffic flows: whoever has news rings nothing */
 
 static PyObject *error; /* mpbroadcast.errors.SegmentError */
 
@@ -284,11 +285,17 @@ static void wait_for_room(Segment *self, uint64_t before, uint64_t slice)
     /* seq_cst: pairs with the distributor's look at want_room after it has moved head. */
     STORE(&lane->want_room, 1u, seq_cst);
     self->users++;
+    bool alone = !seg->mine->waiting; /* one sleeper per bell: another thread of this process naps instead */
+    if (alone) seg->mine->waiting = 1;
     Py_BEGIN_ALLOW_THREADS
-    mpb_bell_sleep(&lane->bell, head_moved, &head, slice);
+    if (alone) mpb_bell_sleep(&lane->bell, head_moved, &head, slice);
+    else mpb_nap(slice < NAP_NS ? slice : NAP_NS);
     Py_END_ALLOW_THREADS
     self->users--;
-    STORE(&lane->want_room, 0u, relaxed);
+    if (alone) {
+        seg->mine->waiting = 0;
+        STORE(&lane->want_room, 0u, relaxed);
+    }
 }
 
 static uint64_t deadline_of(PyObject *timeout, bool *failed)
@@ -712,6 +719,7 @@ typedef struct {
     Segment *segment;
     struct mpb_reader reader;
     pid_t pid;
+    bool waiting; /* a thread sleeps on the slot's bell */
 } Reader;
 
 static Segment *segment_arg(PyObject *obj)
@@ -821,12 +829,14 @@ static PyObject *Reader_get_many(Reader *self, PyObject *args)
         Py_DECREF(list);
         uint64_t ns = (uint64_t)(slice * SECOND);
         if (deadline - now < ns) ns = deadline - now;
-        bool nap = !self->reader.napped;
+        bool nap = !self->reader.napped || self->waiting; /* one sleeper per bell: another thread naps instead */
         self->reader.napped = true;
+        if (!nap) self->waiting = true;
         Py_BEGIN_ALLOW_THREADS
-        if (nap) mpb_nap(ns < 100000 ? ns : 100000);
+        if (nap) mpb_nap(ns < NAP_NS ? ns : NAP_NS);
         else mpb_bell_sleep(&self->reader.slot->bell, mpb_reader_has_news, &self->reader, ns);
         Py_END_ALLOW_THREADS
+        if (!nap) self->waiting = false;
         if (PyErr_CheckSignals() != 0) return NULL;
     }
 }

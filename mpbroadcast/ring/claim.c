@@ -111,7 +111,10 @@ const char *mpb_map(struct mpb_segment *seg, int fd, bool writable)
     if (bytes < MPB_HEADER_BYTES) return "this is not a segment of mpbroadcast";
     if (writable && access("/proc/self/fd", X_OK) != 0) return "/proc is not mounted here; it tells who is alive";
     char *map = mmap(NULL, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (map == MAP_FAILED) return "the segment cannot be mapped (address space or locked memory limit)";
+    if (map == MAP_FAILED)
+        return errno == ENOMEM ? "the segment cannot be mapped: the address space is limited here (ulimit -v); lane_bytes,"
+                                 " watcher_bytes, max_processes and max_watchers make it smaller"
+                               : "the segment cannot be mapped";
     const char *why = read_sizes((struct mpb_header *)(void *)map, bytes, &s);
     struct mpb_private *mine = why ? MAP_FAILED : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!why && (mine == MAP_FAILED || madvise(mine, PAGE, MADV_WIPEONFORK) != 0))

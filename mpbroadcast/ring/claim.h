@@ -17,6 +17,7 @@ struct mpb_private {
     uint32_t has_locks; /* seg->lock_fd was opened by this process */
     uint32_t has_lane;
     uint32_t lane_index;
+    uint32_t waiting; /* a thread sleeps on the lane's bell */
     uint64_t no_lane_until; /* all lanes were taken: when it is worth looking again */
     uint64_t last_time; /* of the last event, see mpb_event_time */
     struct mpb_producer lane;

@@ -133,8 +133,10 @@ static void move_heads(struct mpb_distributor *d)
 static bool may_wait(struct mpb_distributor *d, uint32_t j)
 {
     struct mpb_slot_out *s = &d->slots[j];
-    return s->wait && !s->stopping && LOAD(&d->seg->slots[j].state, acquire) == SLOT_ACTIVE &&
-           mpb_now() < LOAD(&d->seg->header->drain_deadline, relaxed);
+    /* seq_cst: part of the sleep's ready(), after the sleeping bit was set; whoever stops the slot or begins to drain stores
+     * before it looks at the bell. An acquire load may overtake the bit on arm64, and the news would wait for the slice. */
+    return s->wait && !s->stopping && LOAD(&d->seg->slots[j].state, seq_cst) == SLOT_ACTIVE &&
+           mpb_now() < LOAD(&d->seg->header->drain_deadline, seq_cst);
 }
 
 static void decide(struct mpb_distributor *d, uint32_t j)

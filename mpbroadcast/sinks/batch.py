@@ -7,7 +7,6 @@ then comes the pause.
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch"]
 
-_log: Final = logging.getLogger("mpbroadcast.sink")
 
 
 class Batch:
@@ -153,11 +151,14 @@ class Batch:
                 started.again()
         policy = self._delivery.retry
         if policy.client_go_table and policy.is_exhausted(self._lost_commits):
-            _log.error("Unable to write a batch of events (retry limit exceeded): err=%s", go_quote(str(error)))
+            self._say("Unable to write a batch of events (retry limit exceeded)", error)
             self._settle_tried(Verdict.GAVE_UP, str(error))
             return None
-        _log.error("Unable to write a batch of events (may retry): err=%s", go_quote(str(error)))
+        self._say("Unable to write a batch of events (may retry)", error)
         return policy.pause(self._lost_commits, self._delivery.rng, error.retry_after)
+
+    def _say(self, text: str, error: Exception) -> None:
+        self._delivery.notices.say(text, text + ": err=%s", go_quote(str(error)))
 
     def _settle_tried(self, verdict: Verdict, why: str) -> None:
         """End the events of a transaction that is refused as a whole; all there are when it could not even begin."""

@@ -27,12 +27,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.base.outcome import Settled
 from mpbroadcast.correlator.correlator import EventCorrelator
 from mpbroadcast.correlator.keys import aggregate_by_reason
 from mpbroadcast.correlator.options import CorrelatorOptions
-from mpbroadcast.sinks.engine import Engine, log
+from mpbroadcast.sinks.engine import Engine
 from mpbroadcast.sinks.handler import SinkHandler
 from mpbroadcast.sinks.journal import Journal
 from mpbroadcast.sinks.work import Desk
@@ -140,7 +139,7 @@ class ConcurrentHandler(SinkHandler):
         try:
             entry = self._entry(0, kind, payload)
         except ValueError as error:
-            log.error("A spooled record cannot be decoded and is lost: err=%s", go_quote(str(error)))
+            self._say("A spooled record cannot be decoded and is lost", str(error))
             self.add("spool_lost", 1)
             return None
         return None if entry is None or self._kept(entry.event) is not Settled.HANDLED else entry.event

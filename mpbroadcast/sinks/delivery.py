@@ -19,11 +19,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from mpbroadcast.base.clock import SYSTEM_CLOCK
-from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.correlator.decision import Create, Skip
 from mpbroadcast.correlator.keys import full_key
 from mpbroadcast.correlator.series import SeriesCorrelator
 from mpbroadcast.sinks.batch import Batch
+from mpbroadcast.sinks.notices import SinkNotices
 from mpbroadcast.sinks.retry import RetryPolicy
 from mpbroadcast.sinks.rounds import SeriesRounds
 from mpbroadcast.sinks.write import Call, Next, Outcome, Verdict, Write
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Outcome", "RetryPolicy", "Verdict"]
 
-_log: Final = logging.getLogger("mpbroadcast.sink")
-
 _SLICE_SECONDS: Final = 0.1
 """How late a plain sleep notices that everything is stopping."""
 
@@ -48,12 +46,6 @@ _DEFAULT_POLICY: Final = RetryPolicy()
 
 def _never() -> bool:
     return False
-
-
-def _line(text: str, event: Event, why: str = "") -> str:
-    """Put a log line together; what comes from outside is quoted, so that it cannot break the line or forge one."""
-    line = f"{text}: event={go_quote(f'{event.namespace}/{event.name}')}"
-    return f"{line} err={go_quote(why)}" if why else line
 
 
 class Delivery:
@@ -71,6 +63,7 @@ class Delivery:
 
     Attributes:
         retries: how many tries, of events and of transactions, failed and are made again.
+        notices: says what fails, one line for each kind and minute.
     """
 
     def __init__(
@@ -91,6 +84,7 @@ class Delivery:
         self._stopping = stopping
         self.rng = random.Random() if rng is None else rng  # noqa: S311 - spreads load, keeps no secret
         self.retries = 0
+        self.notices = SinkNotices(all_of_them=retry.client_go_table)
         self._rounds: SeriesRounds | None = None
         self._set_aside: deque[tuple[Event, Write | Outcome]] = deque()
         if isinstance(correlator, SeriesCorrelator):
@@ -167,6 +161,7 @@ class Delivery:
         """
         pending = self._correlator.close() if isinstance(self._correlator, SeriesCorrelator) else []
         outcomes = [self.finish(Write(patch, self.retry, self.rng)) for patch in pending]
+        self.notices.flush(final=True)
         self.sink.close()
         return outcomes
 
@@ -210,7 +205,7 @@ class Delivery:
             if outcome is not None:
                 return outcome
             if self.wait(write.pause):
-                _log.error(_line("Unable to write event, it is given up because of shutdown", write.event))
+                self.notices.about("Unable to write event, it is given up because of shutdown", write.event)
                 return Outcome(Verdict.STOPPED, "shut down while it waited to be written again")
 
     def wait(self, seconds: float) -> bool:
@@ -226,7 +221,7 @@ class Delivery:
 
     def give_up(self, write: Write) -> Outcome:
         """End a write that keeps failing while others succeed."""
-        _log.error(_line("Unable to write event, giving up: others succeed", write.event))
+        self.notices.about("Unable to write event, giving up: others succeed", write.event)
         return write.give_up(f"failed {write.failed_tries} times while others succeeded")
 
     def _call(self, write: Write) -> Event | None:
@@ -260,18 +255,17 @@ class Delivery:
                 self.finish(Write(patch, self.retry, self.rng))
 
     def _report(self, write: Write, error: Exception) -> None:
-        """Write one line about a failure (F5)."""
-        outcome = write.outcome
-        why = str(error) or type(error).__name__
+        """Say one line about a failure (F5), or count it."""
+        outcome, say = write.outcome, self.notices.about
         if outcome is None:
             self.retries += 1
-            _log.error(_line("Unable to write event (may retry)", write.event, why))
+            say("Unable to write event (may retry)", write.event, error)
         elif outcome.verdict is Verdict.GAVE_UP:
-            _log.error(_line("Unable to write event (retry limit exceeded)", write.event, why))
+            say("Unable to write event (retry limit exceeded)", write.event, error)
         elif write.quiet:
-            _log.debug(_line("The sink refused an event", write.event, why))
+            say("The sink refused an event", write.event, error, level=logging.DEBUG)
         elif outcome.verdict is Verdict.REJECTED:
-            _log.error(_line("The sink refused an event (will not retry)", write.event, why))
+            say("The sink refused an event (will not retry)", write.event, error)
 
     def _sleep_in_slices(self, seconds: float) -> bool:
         end = time.monotonic() + seconds

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.base.outcome import Settled
 from mpbroadcast.correlator.correlator import EventCorrelator
+from mpbroadcast.correlator.decision import SPAM
 from mpbroadcast.correlator.options import CorrelatorOptions
 from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.event.model import Event
@@ -226,11 +227,7 @@ class SinkHandler:
                 entry = self._entry(sequence, kind, payload)
             except ValueError as error:
                 self._settle(sequence, Settled.FAILED)
-                _log.error(
-                    "A record cannot be decoded and is counted as failed: watcher=%s err=%s",
-                    go_quote(self._name),
-                    go_quote(str(error)),
-                )
+                self._say("A record cannot be decoded and is counted as failed", str(error))
                 continue
             kept = Settled.FILTERED if entry is None else self._kept(entry.event)
             if entry is None or kept is not Settled.HANDLED:
@@ -252,12 +249,8 @@ class SinkHandler:
         try:
             return Settled.HANDLED if self._keep(event) else Settled.FILTERED
         except Exception as error:  # noqa: BLE001 - one bad event must not end the watcher
-            _log.error(
-                "The filter failed on an event, which is counted as failed: watcher=%s event=%s err=%s",
-                go_quote(self._name),
-                go_quote(f"{event.namespace}/{event.name}"),
-                go_quote(f"{type(error).__name__}: {error}"),
-            )
+            what = f"{type(error).__name__}: {error} (event {event.namespace}/{event.name})"
+            self._say("The filter failed on an event, which is counted as failed", what)
             return Settled.FAILED
 
     # Writing
@@ -305,7 +298,7 @@ class SinkHandler:
             except SinkUnavailable as error:
                 failed += 1
                 self._tallied["retries"] += 1
-                _log.error("The sink cannot make events durable (may retry): err=%s", go_quote(str(error)))
+                self._say("The sink cannot make events durable (may retry)", str(error))
                 if self._delivery.wait(self._retry.pause(failed, self._delivery.rng, error.retry_after)):
                     return False
             else:
@@ -333,11 +326,7 @@ class SinkHandler:
         try:
             wait = self._optional("idle")
         except Exception as error:  # noqa: BLE001 - whatever a sink raises must not end the watcher
-            _log.error(
-                "The upkeep of the sink failed: watcher=%s err=%s",
-                go_quote(self._name),
-                go_quote(f"{type(error).__name__}: {error}"),
-            )
+            self._say("The upkeep of the sink failed", f"{type(error).__name__}: {error}")
             return None
         return None if wait is None else float(wait)
 
@@ -346,6 +335,14 @@ class SinkHandler:
             self._tallied[_CALLED[outcome.call]] += 1
         elif outcome.verdict in _COUNTED:
             self._tallied[_COUNTED[outcome.verdict]] += 1
+            if outcome.why is SPAM and outcome.event is not None and self._delivery is not None:
+                options = self._correlator if isinstance(self._correlator, CorrelatorOptions) else None
+                self._delivery.notices.held_back(outcome.event, options)
+
+    def _say(self, text: str, why: str) -> None:
+        """Say what went wrong, one line for each kind and minute."""
+        assert self._delivery is not None
+        self._delivery.notices.say(text, text + ": watcher=%s err=%s", go_quote(self._name), go_quote(why))
 
     def _tell_counts(self) -> None:
         assert self._delivery is not None
@@ -358,3 +355,4 @@ class SinkHandler:
             if n:
                 self._count(name, n)
         self._tallied.clear()
+        self._delivery.notices.flush()

@@ -287,9 +287,19 @@ class Access:
         from nats.aio.client import Client  # noqa: PLC0415
 
         client = Client()
+        reason: Exception | None = None
+        tell = options.pop("error_cb", None)
+
+        async def failed(error: Exception) -> None:
+            nonlocal reason
+            reason = error
+            if tell is not None:
+                await tell(error)
+
         given: dict[str, Any] = {
             "servers": list(self.servers),
             "name": f"mpbroadcast {what}",
+            "error_cb": failed,
             "connect_timeout": self.connect_timeout,
             "max_reconnect_attempts": 1,
             "reconnect_time_wait": _RECONNECT_SECONDS,
@@ -306,8 +316,7 @@ class Access:
             await client.connect(**(given | options))
         except (OSError, ValueError, nats.errors.Error, TimeoutError) as error:
             await client.close()
-            last = client.last_error or error
-            raise SinkUnavailable(f"NATS at {self.where}: {plain(last)}") from None
+            raise SinkUnavailable(f"NATS at {self.where}: {plain(reason or error)}") from None
         if forever:
             client.options["max_reconnect_attempts"] = -1
         return client
@@ -348,4 +357,4 @@ def plain(error: BaseException) -> str:
     strerror = getattr(error, "strerror", None)
     description = getattr(error, "description", None)
     text = strerror or description or str(error) or type(error).__name__
-    return " ".join(str(text).removeprefix("nats: ").split())
+    return " ".join(str(text).removeprefix("nats: ").split()).strip("'")

@@ -109,7 +109,7 @@ class NATSSink(OneByOne):
         *,
         stream: str = DEFAULT_STREAM,
         subject: str = DEFAULT_SUBJECT,
-        window: int = 512,
+        window: int = 1024,
         timeout: float = 10.0,
         replicas: int = 1,
         storage: Literal["file", "memory"] = "file",

@@ -5,7 +5,6 @@ Runs in: the process of the sink.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 __all__ = ["AsyncClient", "ConcurrentSink", "Desk", "Item"]
-
-_LINE_SECONDS: Final = 1.0  # between two lines about tries that are made again
-
 
 class AsyncClient(Protocol):
     """What writes, many calls at a time; it raises what `mpbroadcast.sinks.base.EventSink` says."""
@@ -112,8 +108,6 @@ class Item:
 class Desk(Delivery):
     """The parts of a delivery that do not wait: what to write, what came of it, what to log."""
 
-    _next_line_at = 0.0
-
     def again(self, note: bytes) -> Write:
         """Make the write that a process that died had decided on."""
         patch, body, first, last, event_time = orjson.loads(note)
@@ -128,11 +122,5 @@ class Desk(Delivery):
         return write.outcome
 
     def report(self, write: Write, error: Exception) -> None:
-        """Log a failure; of those that are tried again one in a second, as in an outage there are many alike."""
-        if write.outcome is None:
-            now = time.monotonic()
-            if now < self._next_line_at:
-                self.retries += 1
-                return
-            self._next_line_at = now + _LINE_SECONDS
+        """Log a failure, or count it."""
         self._report(write, error)
