@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from mpbroadcast.base import identity
 from mpbroadcast.distributor import Distributor
-from mpbroadcast.errors import BroadcastError, BroadcasterStopped, NoFreeSlot, SegmentError
+from mpbroadcast.errors import BroadcastError, BroadcasterStopped, HelperError, NoFreeSlot, SegmentError
 from mpbroadcast.event.wire import WatchEvent, decode, encode
 from mpbroadcast.helper import reap_orphans, start_process, start_thread
 from mpbroadcast.lane import Lane
@@ -41,7 +42,10 @@ GRACE_SECONDS: Final = 30.0  # how long living workers may go on recording after
 STARTING_SECONDS: Final = 5.0  # a helper that has not announced itself by then is counted as gone
 EXIT_SECONDS: Final = 0.25  # for helpers to leave by themselves once they were told to
 DEFAULT_LANES: Final = 64
+_LONG: Final = 1e9  # seconds; a deadline in nanoseconds has 64 bits
 _POLL: Final = (0.0002, 0.005)  # seconds between two looks at shared memory while waiting: first, longest
+
+_WATCHES: Final = itertools.count(1)  # each has a name of its own
 
 _log = logging.getLogger("mpbroadcast")
 
@@ -162,8 +166,6 @@ class Broadcaster:
         if taken_over:
             _say_left_over(segment)
         self._start(self._distributor(), "fork" if context == "fork" else "exec")
-        if not processes:
-            _shut_down_at_exit(self)
 
     def _set_up(self, segment: Segment, options: _Options) -> None:
         self._segment = segment
@@ -173,6 +175,7 @@ class Broadcaster:
         self._owner_pid = 0
         self._started: dict[int, _Started] = {}
         self._report: ShutdownReport | None = None
+        self._ends_at_exit = False
 
     @classmethod
     def attached(cls, segment: Segment) -> Self:
@@ -201,14 +204,20 @@ class Broadcaster:
             self._ring.lock(_ring.LOCK_OWNER)
         self._ring.set("owner_start", _ring.start_ticks(self._owner_pid))
         self._ring.set("owner_pid", self._owner_pid)
-        # Nobody of this process can use the segment once its last user is collected; helpers then deliver and go.
-        weakref.finalize(self._segment, _let_go, self._ring, self._owner_pid)
+        # Nobody of this process can use the segment once its last user is collected; helpers then deliver and go. Not at
+        # exit: that may be the exit of a program that goes on as a daemon, which has a moment left to adopt.
+        weakref.finalize(self._segment, _let_go, self._ring, self._owner_pid).atexit = False
 
     def adopt(self) -> None:
-        """Makes this process the application: after daemonizing, call it in the process that goes on.
+        """Makes this process the application: after daemonizing, call it at once in the process that goes on.
 
-        Until then the helpers take the process that created the broadcaster for it, and end when that has exited.
+        Until then the helpers take the process that created the broadcaster for it. When that has been gone for a
+        second and nobody has adopted, they deliver what is there, and end.
+
+        Raises:
+            BroadcasterStopped: it comes too late, or after `shutdown`.
         """
+        self._check_running()
         self._own()
 
     @property
@@ -220,10 +229,17 @@ class Broadcaster:
     def _start(self, job: Job, context: str) -> None:
         started = _Started(job, context, time.monotonic())
         if not self._options.processes or context == "thread":
+            self._end_at_exit()
             started.thread = start_thread(job)
         else:
             start_process(job, context=context, keep_fds=self._options.keep_fds)
         self._started[job.lock] = started
+
+    def _end_at_exit(self) -> None:
+        """Threads die with the interpreter, so what they have not delivered by then is delivered at its exit."""
+        if not self._ends_at_exit and self._is_owner:
+            self._ends_at_exit = True
+            _shut_down_at_exit(self)
 
     def _distributor(self) -> Distributor:
         return Distributor(self._segment, grace=GRACE_SECONDS)
@@ -241,7 +257,10 @@ class Broadcaster:
                 job.count_gone()
                 _log.warning("%s: worker and spare are both gone; started again", job.title)
                 started.at = time.monotonic()
-                start_process(job, context=started.context, keep_fds=self._options.keep_fds)
+                try:
+                    start_process(job, context=started.context, keep_fds=self._options.keep_fds)
+                except HelperError as error:  # not the caller's business, who wants to flush, or numbers; tried again
+                    _log.error("%s cannot be started again now: %s", job.title, error)
 
     def _start_watcher(
         self,
@@ -258,7 +277,12 @@ class Broadcaster:
         slot = self._claim(name, full_channel_behavior, queue_length, managed=True)
         thread = where == "thread" or not self._options.processes
         partner = None if thread else self._distributor()
-        watcher = Watcher(slot, make_handler(slot), name=name, own_process=not thread, partner=partner)
+        try:
+            handler = make_handler(slot)
+        except BaseException:
+            slot.discard()
+            raise
+        watcher = Watcher(slot, handler, name=name, own_process=not thread, partner=partner)
         # Registered by the caller, before the helper exists: from here on there is room for its events.
         if not slot.registered:
             self._register(slot)
@@ -278,12 +302,20 @@ class Broadcaster:
         self._check_running()
         self._revive()
         limit = self._options.queue_length if queue_length is None else queue_length
-        if limit is not None and limit < 1:
-            raise ValueError(f"queue_length must be None or at least 1, not {limit}")
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"queue_length must be None or at least 1, not {limit!r}")
         policy = self._options.behavior if behavior is None else FullChannelBehavior(behavior)
         if managed and (left := Slot.take_over(self._segment, name=name, policy=policy, limit=limit or 0)):
             return left
-        slot = Slot.claim(self._segment, name=name, policy=policy, managed=managed, limit=limit or 0)
+        slot: Slot | None = None
+
+        def claimed() -> bool:
+            nonlocal slot
+            slot = Slot.claim(self._segment, name=name, policy=policy, managed=managed, limit=limit or 0)
+            return slot is not None or not any(s["state"] == _ring.SLOT_FREE for s in self._ring.snapshot()["slots"])
+
+        # A free slot that cannot be had: its last watcher's helper is on its way out, and still holds its lock.
+        self._wait(claimed, time.monotonic() + EXIT_SECONDS)
         if slot is None:
             _, _, slots, *_ = self._ring.sizes
             raise NoFreeSlot(f"all {slots} watcher slots are taken; max_watchers raises the limit")
@@ -339,10 +371,12 @@ class Broadcaster:
             TypeError: orjson cannot encode one of them.
         """
         records = [encode(type_, obj) for type_, obj in events]
+        if filter is not None and not callable(filter):
+            raise TypeError(f"filter must be a function of a watch event, not {filter!r}")
         limit = self._options.queue_length if queue_length is None else queue_length
-        if limit is not None:
+        if limit is not None and limit >= 1:
             limit = max(limit, len(records) + 1)
-        slot = self._claim(f"watch of {os.getpid()}", full_channel_behavior, limit, managed=False)
+        slot = self._claim(f"watch {next(_WATCHES)} of {os.getpid()}", full_channel_behavior, limit, managed=False)
         for kind, payload in records:
             if self._ring.prefix(slot.index, kind, payload) != _ring.OK:
                 slot.discard()
@@ -395,7 +429,7 @@ class Broadcaster:
             timeout: seconds; None: for ever. Signal handlers run meanwhile.
 
         Returns:
-            False when the time is over.
+            False when the time is over, or when a watcher was given up before it had handled everything.
         """
         self._revive()
         before = time.monotonic_ns()
@@ -410,17 +444,19 @@ class Broadcaster:
         targets = {
             (slot["index"], slot["generation"]): slot["tail"]
             for slot in self._ring.snapshot()["slots"]
-            if slot["managed"] == 1 and slot["state"] not in (_ring.SLOT_FREE, _ring.SLOT_ABANDONED)
+            if slot["managed"] == 1 and slot["state"] != _ring.SLOT_FREE
         }
 
-        def handled() -> bool:
-            for slot in self._ring.snapshot()["slots"]:
-                key = (slot["index"], slot["generation"])
-                if key in targets and (slot["head"] >= targets[key] or slot["state"] == _ring.SLOT_FREE):
-                    del targets[key]
-            return not targets
+        def behind() -> list[dict[str, Any]]:
+            """The slots whose watcher has not come so far. One whose slot was used again meanwhile had ended."""
+            slots = self._ring.snapshot()["slots"]
+            return [slot for slot in slots if slot["head"] < targets.get((slot["index"], slot["generation"]), 0)]
 
-        return self._wait(handled, deadline)
+        def settled() -> bool:
+            ended = (_ring.SLOT_FREE, _ring.SLOT_ABANDONED)
+            return all(slot["finished"] or slot["state"] in ended for slot in behind())
+
+        return self._wait(settled, deadline) and not behind()
 
     def _wait(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Looks again and again, ever more seldom; the main thread's signal handlers run in between."""
@@ -444,7 +480,7 @@ class Broadcaster:
 
     # ---- the end
 
-    def shutdown(self, timeout: float = 10.0) -> ShutdownReport:
+    def shutdown(self, timeout: float | None = 10.0) -> ShutdownReport:
         """Stops taking events, delivers what was taken, ends every watcher that has a helper, and says how it went.
 
         Everything accepted is distributed and handled unless the time is over before; watchers that are still busy then
@@ -455,15 +491,15 @@ class Broadcaster:
         such as a forked child, it changes nothing and returns the present numbers.
 
         Args:
-            timeout: seconds.
+            timeout: seconds; None: as long as it takes.
         """
         if not self._is_owner:
             _log.debug("shutdown() in a process that does not own the broadcaster changes nothing")
             return read_report(self._ring)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (_LONG if timeout is None else min(timeout, _LONG))
         if self._report is not None:
             return self._report
-        self._ring.begin_drain(int(deadline * 1e9))
+        self._ring.begin_drain(max(0, int(deadline * 1e9)))
         self._revive()
         self._wait(lambda: self._ring.get("state") == _ring.DRAINED, deadline)
         if not self._wait(self._watchers_ended, deadline):
@@ -485,7 +521,7 @@ class Broadcaster:
         ]
 
     def _watchers_ended(self) -> bool:
-        return not self._managed()
+        return self._report is not None or not self._managed()  # a report: another thread's time was over first
 
     def _abandon(self) -> None:
         """The time is over. Helpers look at their slot's state between two events; one that does not look is killed."""
@@ -496,7 +532,7 @@ class Broadcaster:
         for slot in self._managed():
             _log.error("watcher %r did not end in time and is killed", slot["name"].decode("utf-8", "replace"))
             for who in ("spare", "consumer"):  # the spare first, or it would take over
-                identity.kill(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
+                identity.kill_helper(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
 
     def _helpers_gone(self) -> bool:
         if not self._options.processes:
@@ -536,12 +572,12 @@ def _let_go(ring: _ring.Segment, pid: int) -> None:
     """The owner is done with its segment; helpers that still run deliver what is there and end."""
     if os.getpid() == pid:
         with contextlib.suppress(SegmentError):
-            ring.set("owner_pid", 0)
+            if ring.get("owner_pid") == pid:  # else a daemon has adopted it, whose first process ends here
+                ring.set("owner_pid", 0)
             ring.unlock(_ring.LOCK_OWNER)
 
 
 def _shut_down_at_exit(broadcaster: Broadcaster) -> None:
-    """Threads die with the interpreter, so what they have not delivered by then is delivered at its exit."""
     reference = weakref.ref(broadcaster)
 
     def at_exit() -> None:

@@ -53,6 +53,7 @@ class Distributor:
         self.title = "mpbroadcast: distributor"
         self._grace = grace
         self._owner_gone_at: float | None = None
+        self._missed = self._looked = False
         _, _, slots, *_ = segment.ring.sizes
         self._said = Said(_SLOTS + slots)  # shared with the spare: what was said is not said again
         self._began = 0.0
@@ -148,7 +149,8 @@ class Distributor:
         for slot in self._unfinished():
             _log.error("watcher %r did not end in time and is killed", slot["name"].decode("utf-8", "replace"))
             for who in ("spare", "consumer"):  # the spare first, or it would take over
-                identity.kill(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
+                identity.kill_helper(identity.ProcessIdentity(slot[f"{who}_pid"], slot[f"{who}_start"]))
+            ring.slot_set(slot["index"], "finished", 1)  # else our spare would see it off again, and again
 
     def _look_after(self, ring: _ring.Segment) -> None:
         self._look_for_owner(ring)
@@ -161,7 +163,17 @@ class Distributor:
         return self.segment.ring.lock_is_free(lock) and not (pid and _ring.start_ticks(pid) == start)
 
     def _look_for_owner(self, ring: _ring.Segment) -> None:
+        first_look, self._looked = not self._looked, True
         if not self._dead(_ring.LOCK_OWNER, ring.get("owner_pid"), ring.get("owner_start")):
+            self._missed = False
+            if self._owner_gone_at is not None:  # adopted in the end, while workers kept everything going
+                self._owner_gone_at = None
+                ring.set("owner_gone", 0)
+            return
+        if ring.get("owner_pid") and not self._missed and not (first_look and ring.get("distributors") > 1):
+            # A program that becomes a daemon exits on the way: it has until the next look to adopt. Not a second time
+            # when we have taken over: who is killed every second would never come to a second look.
+            self._missed = True
             return
         now = time.monotonic()
         if self._owner_gone_at is None:
@@ -170,9 +182,8 @@ class Distributor:
             if ring.get("state") == _ring.RUNNING:
                 _log.warning("the application ended without shutdown(); its last events are being delivered")
         shot = ring.snapshot()
-        helpers = {slot["consumer_pid"] for slot in shot["slots"] if slot["managed"]}  # a handler may record, too
         alone = all(
-            lane["owner_pid"] in helpers
+            identity.is_helper(lane["owner_pid"])  # a handler may record, too
             or self._dead(_ring.LOCK_LANE + lane["index"], lane["owner_pid"], lane["owner_start"])
             for lane in shot["lanes"]
         )

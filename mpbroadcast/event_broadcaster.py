@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["EventBroadcaster", "attach"]
 
 _DEFAULT_RETRY: Final = RetryPolicy()
+_SINK_METHODS: Final = ("create", "patch", "close")
 # Spec F2. Only %s, so that a log function with Python's own formatting will do; Go's %#v is written by _go_reference.
 _FORMAT: Final = "Event(%s): type: '%s' reason: '%s' %s"
 
@@ -76,7 +77,8 @@ class EventBroadcaster(Broadcaster):
             where: ``process``, or ``thread`` of this process.
             full_channel_behavior: None: as the broadcaster says.
         """
-        name = name or self._free_name(getattr(handler, "__name__", "watcher").strip("<>"))
+        _check_callable(handler=handler, filter=filter or bool, setup=setup or bool)
+        name = name or self._free_name(str(getattr(handler, "__name__", "watcher")).strip("<>"))
         each = EachHandler(handler, decode_event, name=name, keep=filter, setup=setup)
         return self._start_watcher(lambda _: each, name=name, where=where, full_channel_behavior=full_channel_behavior)
 
@@ -87,6 +89,7 @@ class EventBroadcaster(Broadcaster):
             logf: such as ``klog.infof``; called as ``logf(format, *args)`` with Go's verbs in the format.
             name: of the watcher.
         """
+        _check_callable(logf=logf)
         return self.start_event_watcher(_LogLine(logf), name=name or self._free_name("logging"))
 
     def start_structured_logging(self, verbosity: int = 0, *, name: str | None = None) -> WatcherHandle:
@@ -122,6 +125,7 @@ class EventBroadcaster(Broadcaster):
         Raises:
             StoreError: the sink's file or directory cannot be used; it is tried here, before anything is started.
         """
+        _check_callable(filter=filter or bool, **{f"sink.{name}": getattr(sink, name, None) for name in _SINK_METHODS})
         check = getattr(sink, "check", None)
         if check is not None:
             check()
@@ -133,7 +137,7 @@ class EventBroadcaster(Broadcaster):
         name = name or self._free_name(label)
         make = getattr(sink, "make_handler", SinkHandler)
         fresh = filter is None and type(sink).__module__.startswith("mpbroadcast.sinks.")
-        fresh = fresh and not getattr(sink, "needs_fork", False)
+        fresh = fresh and not getattr(sink, "needs_fork", False) and _has_own_functions(correlator)
         return self._start_watcher(
             lambda slot: make(
                 sink, correlator=correlator, retry=retry, keep=filter, name=name, source=self._source_of(slot)
@@ -153,6 +157,20 @@ class EventBroadcaster(Broadcaster):
     def _source_of(self, slot: Slot) -> str:
         """What a sink keeps its ring position under: this segment, this slot, and this use of the slot."""
         return f"{self._ring.token.hex()}/{slot.index}.{slot.generation}"
+
+
+def _check_callable(**given: Any) -> None:
+    for name, value in given.items():
+        if not callable(value):
+            raise TypeError(f"{name} must be callable, not {value!r}")
+
+
+def _has_own_functions(options: CorrelatorOptions | None) -> bool:
+    """Whether its functions can be found in a fresh interpreter. One of the main module, or a lambda, cannot."""
+    if options is None:
+        return True
+    functions = (options.key_func, options.message_func, options.spam_key_func)
+    return all(getattr(function, "__module__", "").startswith("mpbroadcast.") for function in functions)
 
 
 def decode_event(kind: int, payload: bytes) -> Event | None:

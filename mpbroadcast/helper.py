@@ -15,6 +15,7 @@ a daemonic pool worker. This module is the only user of ``os.fork``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import io
 import logging
@@ -127,6 +128,10 @@ def start_process(job: Job, *, context: str, keep_fds: Iterable[int] = ()) -> No
         _ = job.segment.fd  # a helper without it could do nothing, and nobody would hear of it
     except SegmentError as error:
         raise HelperError(f"{job.title} cannot be started: {error}") from error
+    if context != "fork" and not sys.executable:  # an interpreter inside of another program
+        if context == "spawn":
+            raise HelperError(f"{job.title} cannot be spawned: sys.executable is empty; use context='fork'")
+        context = "fork"
     if context == "fork":
         _fork_away(lambda: _run_forked(job, frozenset(keep_fds)))
     else:
@@ -158,7 +163,7 @@ def start_thread(job: Job) -> threading.Thread:
         job.announce(os.getpid(), _ring.start_ticks(os.getpid()), 0, 0)
         try:
             job.work(lambda: None)
-        except Exception:  # noqa: BLE001 - a thread that ends says why; the application goes on
+        except BaseException:  # noqa: BLE001 - a thread that ends says why; the application goes on
             _log.exception("%s failed", job.title)
 
     thread = threading.Thread(target=run, name=job.title, daemon=True)
@@ -181,14 +186,22 @@ def _fork_away(run: Callable[[], None]) -> None:
             _second_fork(run)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    code = 0
     with contextlib.suppress(ChildProcessError):  # the application ignores SIGCHLD, or reaped it first
-        os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code > 0:
+        raise HelperError(f"no process for a helper: {os.strerror(code)}")
 
 
 def _second_fork(run: Callable[[], None]) -> NoReturn:
+    """Exits with the error number when there is no second process."""
     try:
         os.setsid()
-        if os.fork() == 0:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os._exit(error.errno or errno.EAGAIN)
+        if pid == 0:
             run()
     except BaseException:  # noqa: BLE001 - a helper ends here, whatever it was
         traceback.print_exc()
@@ -211,7 +224,7 @@ def _pickled(job: Job, *, main_module: bool) -> bytes:
         with inherited_descriptors():
             pickle.dump(prepare, out)
             pickle.dump(job, out)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever a __reduce__ raises
         raise HelperError(
             f"{job.title}: its handler cannot be pickled, which a spawned helper needs ({error});"
             " use a function at module level, or context='fork'"
@@ -304,8 +317,9 @@ def _reset_signals() -> None:
 
 def _leave_terminal() -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.close(null)
+    if null != 0:  # 0 where the application had no stdin
+        os.dup2(null, 0)
+        os.close(null)
 
 
 def _let_go_of_files(segment: Segment, keep: frozenset[int]) -> None:
@@ -361,7 +375,7 @@ def _run_helper(job: Job, said: Said | None = None) -> None:
         # A worker that got something done and was killed from outside is followed at once, however often that happens.
         if job.progress() != before and not job.crashed():
             job.forget_restarts()
-        _Worker(job, Said(2) if said is None else said).run()
+        _Worker(job, said).run()
 
 
 def _since_last(n: int) -> str:
@@ -375,9 +389,10 @@ def _set_title(job: Job, *, spare: bool) -> None:
 class _Worker:
     """The process that holds the lock: forks its spare while it is still untouched, then works."""
 
-    def __init__(self, job: Job, said: Said) -> None:
+    def __init__(self, job: Job, said: Said | None) -> None:
         self._job = job
-        self._said = said
+        self._follows = said is not None  # a worker that forked this process
+        self._said = said or Said(2)
         self._spare = 0
         self._lasting_at = float("inf")
         self._rescued_at = float("-inf")
@@ -385,15 +400,15 @@ class _Worker:
     def run(self) -> None:
         """Takes the worker's place and does the job to its end."""
         job = self._job
-        # A wake-up then never takes the core away from the worker that rings: it is in the middle of recording. (A batch
-        # process waits for a free core, or for the next tick; it gets the same share.)
+        # A wake-up then never takes the core away from the worker that rings, which is in the middle of recording. (A
+        # batch process waits for a free core, or for the next tick; it gets the same share.)
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         self._fork_spare(lambda: _run_helper(job, self._said))
         _set_title(job, spare=False)
         before = job.begin()
         self._announce()
-        if before:
+        if before or self._follows:
             self._said.add(_TAKES_OVER)
             self._say_restarts()
         longest = BACKOFF_LAST if job.crashed() else BACKOFF_KILLED
@@ -403,14 +418,14 @@ class _Worker:
         self._lasting_at = time.monotonic() + max(BACKOFF_FORGET[0] * pause, BACKOFF_FORGET[1])
         try:
             job.work(self._tick)
-        except Exception:
+            self._say_restarts(final=True)
+        except BaseException:  # noqa: BLE001 - a worker that fails has said so, and ends; its spare goes on
             self._said.add(_FAILED)
             if n := self._said.due(_FAILED):
                 _log.exception("%s failed; its spare takes over%s", job.title, _since_last(n))
-            raise
 
-    def _say_restarts(self) -> None:
-        if n := self._said.due(_TAKES_OVER):
+    def _say_restarts(self, *, final: bool = False) -> None:
+        if n := self._said.due(_TAKES_OVER, final=final):
             _log.warning("%s: process %d takes over%s", self._job.title, os.getpid(), _since_last(n))
 
     def _announce(self) -> None:

@@ -6,6 +6,9 @@ same, whole numbers, and no multiprocess directory is needed. In an application:
     from prometheus_client import REGISTRY
     REGISTRY.register(metrics.BroadcasterCollector(broadcaster))
 
+A program that serves no metrics yet calls `start_exporter`. ``docs/metrics/`` has alert rules for Prometheus and a
+dashboard for Grafana.
+
 `render` writes the same as text without the library; ``mpbroadcast stats --format prometheus`` uses it.
 
 What is never reset by a running broadcaster is a counter. A watcher's counters begin at 0 when a new watcher gets its
@@ -14,18 +17,21 @@ name; ``rate()`` copes with that.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from mpbroadcast.errors import MissingExtra
+from mpbroadcast.errors import BroadcastError, MissingExtra
 from mpbroadcast.ring.counters import BUCKETS
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterable, Iterator
+    from socketserver import BaseServer
 
     from mpbroadcast.stats import HelperStats, Stats, WatcherStats
 
-__all__ = ["BroadcasterCollector", "Family", "Sample", "families", "render"]
+__all__ = ["BroadcasterCollector", "Exporter", "Family", "Sample", "families", "labelled", "render", "start_exporter"]
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -71,7 +77,8 @@ _FAMILIES: Final = (
     ("backlog_bytes", "gauge", "Their bytes."),
     ("handling_seconds", "histogram", "Time from taking an event to having handled it, as the mean of its batch."),
     ("helper_restarts", "counter", "How often a spare took the place of a helper that died."),
-    ("helper_spares", "gauge", "Whether a helper has a spare process."),
+    ("helper_up", "gauge", "Whether a helper's process lives."),
+    ("helper_spares", "gauge", "Whether a helper has a spare process that lives."),
     ("up", "gauge", "Whether the broadcaster takes events."),
     ("created_timestamp_seconds", "gauge", "When the broadcaster was made, Unix time."),
 )
@@ -104,10 +111,33 @@ def families(all_stats: Iterable[tuple[Stats, Labels]]) -> list[Family]:
             add("events_lost", count, (*labels, ("owner", owner), ("reason", reason)))
         for helper_labels, helper in _helpers(stats, labels):
             add("helper_restarts", helper.restarts, helper_labels)
-            add("helper_spares", float(bool(helper.spare_pid)), helper_labels)
+            if stats.state == "drained":
+                continue  # they are not there any more, and rightly so
+            add("helper_up", float(bool(helper.pid) and helper.alive), helper_labels)
+            if helper.pid != stats.owner_pid:  # a thread has no spare
+                add("helper_spares", float(bool(helper.spare_pid) and helper.spare_alive), helper_labels)
         for name, watchers in _by_name(stats).items():
             _add_watcher(add, (*labels, ("watcher", name)), watchers)
     return list(found.values())
+
+
+def labelled(all_stats: Iterable[Stats]) -> list[tuple[Stats, Labels]]:
+    """Label each broadcaster with its name; with its process, too, and then a number, where that tells none apart."""
+    found = sorted(all_stats, key=lambda stats: stats.created_ns)
+    names = Counter(stats.name for stats in found)
+    owners = Counter((stats.name, stats.owner_pid) for stats in found)
+    numbers: Counter[tuple[str, int]] = Counter()
+    result = []
+    for stats in found:
+        labels: Labels = (("broadcaster", stats.name),)
+        owner = (stats.name, stats.owner_pid)
+        numbers[owner] += 1
+        if names[stats.name] > 1:
+            labels += (("pid", str(stats.owner_pid)),)
+        if owners[owner] > 1:
+            labels += (("number", str(numbers[owner])),)
+        result.append((stats, labels))
+    return result
 
 
 def _by_name(stats: Stats) -> dict[str, list[WatcherStats]]:
@@ -145,7 +175,7 @@ def _helpers(stats: Stats, labels: Labels) -> Iterator[tuple[Labels, HelperStats
     yield (*labels, ("helper", "distributor")), stats.distributor
     seen = set()
     for watcher in reversed(stats.watchers):  # the newest of a name
-        if watcher.managed and watcher.name not in seen:
+        if watcher.managed and watcher.state != "ended" and watcher.name not in seen:
             seen.add(watcher.name)
             yield (*labels, ("helper", f"watcher {watcher.name}")), watcher.helper
 
@@ -176,7 +206,7 @@ class BroadcasterCollector:
     """A collector for the application's own registry of ``prometheus_client``. Safe in any thread and forked child.
 
     Args:
-        broadcasters: whose numbers; each is labelled with its name.
+        broadcasters: whose numbers; each is labelled with its name, see `labelled`.
 
     Raises:
         MissingExtra: ``prometheus_client`` is not installed.
@@ -197,9 +227,62 @@ class BroadcasterCollector:
 
     def collect(self) -> Iterator[Any]:
         """Give the metrics now; does not block."""
-        numbers = [broadcaster.stats() for broadcaster in self._broadcasters]
-        for family in families((stats, (("broadcaster", stats.name),)) for stats in numbers):
+        for family in families(labelled(broadcaster.stats() for broadcaster in self._broadcasters)):
             metric = self._core.Metric(family.name, family.help, family.kind)
             for sample in family.samples:
                 metric.add_sample(family.name + sample.suffix, dict(sample.labels), sample.value)
             yield metric
+
+
+class Exporter:
+    """A running exporter; a context manager. Made by `start_exporter`.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self, server: BaseServer, thread: threading.Thread, port: int) -> None:
+        self._server = server
+        self._thread = thread
+        self.port = port
+
+    def close(self) -> None:
+        """Stop listening. Blocks until the request under way is answered. May be called more than once."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def start_exporter(*broadcasters: HasStats, port: int, addr: str = "127.0.0.1") -> Exporter:
+    """Serve the metrics of some broadcasters, and of nothing else, at ``http://addr:port/metrics``.
+
+    It starts a thread in this process: call it when all workers have been forked, or in a process of its own that has
+    found the broadcaster by `mpbroadcast.attach`. A forked child has no exporter. Whoever can reach the port can read
+    the names of broadcasters and watchers, and all numbers; nothing of any event.
+
+    Args:
+        broadcasters: whose numbers.
+        port: where to listen; 0 for any free one, which the result tells.
+        addr: of the interface to listen on; by default this machine alone can ask.
+
+    Raises:
+        MissingExtra: ``prometheus_client`` is not installed.
+        BroadcastError: the port is taken, or is none of this machine's.
+    """
+    collector = BroadcasterCollector(*broadcasters)
+    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 - the extra `prometheus`
+
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, thread = start_http_server(port, addr, registry)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise BroadcastError(f"metrics cannot be served at {addr}:{port}: {why[:1].lower()}{why[1:]}") from error
+    return Exporter(server, thread, server.server_address[1])

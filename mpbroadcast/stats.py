@@ -71,11 +71,15 @@ class HelperStats:
         pid: who works; 0 while nobody does.
         spare_pid: who would take over; 0 while there is none.
         restarts: how often a spare has taken over.
+        alive: whether the process of `pid` lives.
+        spare_alive: whether that of `spare_pid` does.
     """
 
     pid: int
     spare_pid: int
     restarts: int
+    alive: bool = True
+    spare_alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,8 @@ class Stats:
     def losses_by_place(self) -> dict[tuple[str, str], int]:
         """Every loss by (reason, place): for counters that must not begin anew when a process comes or goes.
 
-        The place of what was refused is the lane. Watchers, and processes without a lane, have an entry for each reason,
-        also for those that are 0; a lane that lost nothing has none, and neither has an iterator.
+        The place of what was refused is the lane. Watchers, and processes without a lane, have an entry for each
+        reason, also for those that are 0; a lane that lost nothing has none, and neither has an iterator.
         """
         found: dict[tuple[str, str], int] = {}
         for reason, place, _, events in self._losses():
@@ -270,6 +274,20 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def _lives(pid: int, start: int) -> bool:
+    return bool(start) and _ring.start_ticks(pid) == start
+
+
+def _helper(raw: dict[str, Any], pid: str, start: str, spare: str, workers: str) -> HelperStats:
+    return HelperStats(
+        raw[pid],
+        raw[spare + "_pid"],
+        max(0, raw[workers] - 1),
+        _lives(raw[pid], raw[start]),
+        _lives(raw[spare + "_pid"], raw[spare + "_start"]),
+    )
+
+
 def _refusals(raw: tuple[int, ...]) -> dict[str, int]:
     return {reason: raw[number] for reason, number in REFUSALS.items()}
 
@@ -278,7 +296,7 @@ def _lane(raw: dict[str, Any]) -> LaneStats:
     return LaneStats(
         index=raw["index"],
         pid=raw["owner_pid"],
-        alive=bool(raw["owner_start"]) and _ring.start_ticks(raw["owner_pid"]) == raw["owner_start"],
+        alive=_lives(raw["owner_pid"], raw["owner_start"]),
         name=_text(raw["owner_name"]),
         owners=raw["claims"],
         accepted=raw["accepted"],
@@ -303,7 +321,7 @@ def _watcher(raw: dict[str, Any]) -> WatcherStats:
         name=_text(raw["name"]),
         state=_SLOT_STATES.get(raw["state"], "unknown"),
         managed=bool(raw["managed"]),
-        helper=HelperStats(raw["consumer_pid"], raw["spare_pid"], max(0, raw["workers"] - 1)),
+        helper=_helper(raw, "consumer_pid", "consumer_start", "spare", "workers"),
         forwarded=raw["forwarded"],
         handled=raw["handled"],
         failed=raw["failed"],
@@ -333,8 +351,8 @@ def read_stats(segment: _ring.Segment) -> Stats:
         state=_STATES.get(raw["state"], "unknown"),
         created_ns=raw["created_at"],
         owner_pid=raw["owner_pid"],
-        owner_alive=bool(raw["owner_start"]) and _ring.start_ticks(raw["owner_pid"]) == raw["owner_start"],
-        distributor=HelperStats(raw["dist_pid"], raw["dist_spare_pid"], max(0, raw["distributors"] - 1)),
+        owner_alive=_lives(raw["owner_pid"], raw["owner_start"]),
+        distributor=_helper(raw, "dist_pid", "dist_start", "dist_spare", "distributors"),
         lanes=tuple(_lane(lane) for lane in raw["lanes"]),
         watchers=tuple(_watcher(slot) for slot in raw["slots"]),
         refused_without_lane=_refusals(raw["refused"]),

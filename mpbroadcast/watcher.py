@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -40,6 +41,7 @@ CLOSING_SECONDS: Final = 5.0  # for a distributor that has only just started
 GIVE_UP_AFTER_CRASHES: Final = 3
 _OTHERS: Final = ("owner", "dist", "dist_spare")
 UNCAUGHT: Final = 255  # crash mark of an exception that nobody caught; smaller ones are signal numbers
+NOT_OPENED: Final = 254  # crash mark of a handler that could not even be opened
 
 _log = logging.getLogger("mpbroadcast")
 
@@ -158,6 +160,7 @@ class Watch:
         self._reader = _ring.Reader(slot.segment.ring, slot.index)
         self._buffer: collections.deque[Record] = collections.deque()
         self._ended = False
+        self._lock = threading.RLock()  # R: a signal handler may read on in the middle of a read
 
     def get(self, timeout: float | None = None) -> Any | None:
         """The next item; None when the watch has ended.
@@ -170,6 +173,15 @@ class Watch:
         """
         self._check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
+        # Threads that share a watch take turns: one waits for the ring, the others for the lock.
+        if not self._lock.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)):
+            raise TimeoutError("nothing was broadcast in time")
+        try:
+            return self._next(deadline)
+        finally:
+            self._lock.release()
+
+    def _next(self, deadline: float | None) -> Any | None:
         while not self._ended:
             if not self._buffer:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -205,7 +217,11 @@ class Watch:
             self._reader.settle_through(sequence, _ring.FAILED)
             _log.error("a record could not be decoded and is counted as failed: %s", error)
             return False, None
-        kept = self._keep is None or bool(self._keep(item))
+        try:
+            kept = self._keep is None or bool(self._keep(item))
+        except BaseException:
+            self._reader.settle_through(sequence, _ring.FAILED)
+            raise
         self._reader.settle_through(sequence, _ring.HANDLED if kept else _ring.FILTERED)
         return kept, item
 
@@ -339,7 +355,7 @@ class EachHandler:
                 result = handler(item)
                 if result is not None and inspect.isawaitable(result):
                     self._run(result)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - neither one bad item nor sys.exit() ends the watcher
+            except BaseException as error:  # noqa: BLE001 - nor do sys.exit() and a cancelled coroutine end the watcher
                 self._say(error, _short(item, payload))
                 tell(sequence, _ring.FAILED)
                 continue
@@ -483,12 +499,17 @@ class Watcher:
 
     def work(self, tick: Callable[[], None]) -> None:
         """Handles records until the slot is closed and its ring empty. Blocks; the caller holds the slot's lock."""
+        try:
+            self._work(tick)
+        except BaseException:
+            if not self._own_process:  # a thread has no spare: nobody is to wait for it any more
+                self.segment.ring.slot_set(self.slot.index, "finished", 1)
+                self.slot.stop()
+            raise
+
+    def _work(self, tick: Callable[[], None]) -> None:
         ring, index = self.segment.ring, self.slot.index
-        # Not marked as a crash: no event is to blame for what goes wrong in here.
-        handed = ring.slot_get(index, "handed")
-        self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
-        if self._own_process:
-            ring.mark_crashes(index)
+        self._open()
         reader = _ring.Reader(ring, index)
         cautious_until = self._after_crash(reader)
         last_tick, most = time.monotonic(), FIRST_BATCH
@@ -517,6 +538,18 @@ class Watcher:
         self._handler.close()
         ring.slot_set(index, "finished", 1)
         self.slot.release()
+
+    def _open(self) -> None:
+        ring, index = self.segment.ring, self.slot.index
+        handed = ring.slot_get(index, "handed")
+        try:
+            self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
+        except BaseException:  # for the back-off alone: no event is to blame
+            if not ring.slot_get(index, "crash_mark"):
+                ring.slot_set(index, "crash_mark", NOT_OPENED)
+            raise
+        if self._own_process:
+            ring.mark_crashes(index)
 
     def _count(self, name: str, n: int = 1) -> None:
         self.segment.ring.slot_count(self.slot.index, CELLS[name], n)
@@ -553,7 +586,9 @@ class Watcher:
         suspect = reader.seen + 1
         same = ring.slot_get(index, "try_pos") == suspect
         careful = suspect + self._handler.batch_records
-        if not mark:  # a kill between two crashes must not let a whole batch stand behind the suspect
+        if mark == NOT_OPENED:
+            ring.slot_set(index, "crash_mark", 0)
+        if mark in (0, NOT_OPENED):  # a kill between two crashes must not let a whole batch stand behind the suspect
             return careful if same and ring.slot_get(index, "try_count") else 0
         ring.slot_set(index, "crash_mark", 0)
         if ring.slot_get(index, "handed") < suspect:

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Final, NamedTuple
 
-__all__ = ["ProcessIdentity", "alive", "current", "kill", "of"]
+__all__ = ["ProcessIdentity", "alive", "current", "is_helper", "kill_helper", "of"]
 
 # Counted from the first field after the command name: state is field 3 of proc(5), starttime field 22.
 _STATE: Final = 0
@@ -82,8 +82,21 @@ def alive(identity: ProcessIdentity) -> bool:
     return of(identity.pid) == identity
 
 
-def kill(identity: ProcessIdentity) -> None:
-    """Kill this very process, unless it is gone, is the caller, or is the first process of its namespace."""
-    if identity.pid > 1 and identity.pid != os.getpid() and alive(identity):
+def is_helper(pid: int) -> bool:
+    """Tell whether this process is one of our helpers, by the name that it has given itself."""
+    try:
+        with open(f"/proc/{pid:d}/comm", "rb") as file:  # noqa: PTH123 - Path costs twice
+            return file.read().startswith(b"mpbroadcast:")
+    except OSError:
+        return False
+
+
+def kill_helper(identity: ProcessIdentity) -> None:
+    """Kill this very process, if it is a helper that is alive, and not the caller.
+
+    A process of the application may stand where a helper should: it has registered the watcher and its helper has not
+    come yet, or it runs the watcher as a thread. It is never killed.
+    """
+    if identity.pid > 1 and identity.pid != os.getpid() and is_helper(identity.pid) and alive(identity):
         with contextlib.suppress(OSError):
             os.kill(identity.pid, signal.SIGKILL)

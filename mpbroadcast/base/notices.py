@@ -1,4 +1,6 @@
-"""Log lines of which there could be very many: one for each kind and minute. Runs in: any process, one thread at a time.
+"""Log lines of which there could be very many: one for each kind and minute.
+
+Runs in: any process, one thread at a time.
 
 Each line tells how many of its kind there were since the last one, so that nothing goes unsaid and no log is flooded.
 `Notices` counts in its process; `Said` keeps count in memory that a process shares with its later forks, so that a
@@ -89,7 +91,7 @@ class Notices:
         found.line = (level, text, args)
         now = self._clock()
         if at_once or now - found.at >= self._seconds:
-            self._emit(found, now, error)
+            self._emit(found, now, error, alone=at_once)
         else:
             self.unsaid = True
 
@@ -103,13 +105,14 @@ class Notices:
             if not found.unsaid:
                 continue
             if final or now - found.at >= self._seconds:
-                self._emit(found, now, None)
+                self._emit(found, now)
             else:
                 self.unsaid = True
 
-    def _emit(self, found: _Kind, now: float, error: BaseException | None) -> None:
+    def _emit(self, found: _Kind, now: float, error: BaseException | None = None, *, alone: bool = False) -> None:
         level, text, args = found.line
-        if found.unsaid > 1 or (error is None and found.at > now - self._seconds):
+        again = found.at > float("-inf") and self._seconds and not alone
+        if found.unsaid > 1 or again:
             text, args = text + " (%d like this since the last line)", (*args, found.unsaid)
         found.at, found.unsaid = now, 0
         self._logger.log(level, text, *args, exc_info=error)

@@ -69,8 +69,20 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Afterwards serve the store, for kubectl, until Ctrl-C.")
     ] = False,
+    torment: Annotated[
+        bool,
+        typer.Option(
+            "--torment", help="Instead, for twenty seconds: kill and stop processes, beside a multiprocessing.Queue."
+        ),
+    ] = False,
 ) -> None:
     """Let forked workers record events, print the table and an accounting of every event."""
+    if torment:
+        from mpbroadcast.cli.demo_torment import torment as play_torment  # noqa: PLC0415 - only when it runs
+
+        if not play_torment():
+            raise typer.Exit(1)
+        return
     run = _Demo(workers, events, _fresh_store() if store is None else store_path(store), seed, quiet, kubeconfig)
     accounting = run.play()
     run.print_log()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -40,9 +39,9 @@ def stats(
         body = [as_json(running.stats()) for running in found]
         print(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
     else:
-        from mpbroadcast.metrics import render  # noqa: PLC0415
+        from mpbroadcast.metrics import labelled, render  # noqa: PLC0415
 
-        print(render(_labelled([running.stats() for running in found])), end="")
+        print(render(labelled(running.stats() for running in found)), end="")
 
 
 def as_json(numbers: Stats) -> dict[str, Any]:
@@ -54,15 +53,6 @@ def as_json(numbers: Stats) -> dict[str, Any]:
         {"reason": reason, "owner": owner, "events": events} for reason, owner, events in numbers.losses()
     ]
     return body
-
-
-def _labelled(numbers: list[Stats]) -> list[tuple[Stats, tuple[tuple[str, str], ...]]]:
-    """Label each broadcaster with its name, and with its process where names are not enough."""
-    names = Counter(one.name for one in numbers)
-    return [
-        (one, (("broadcaster", one.name), *((("pid", str(one.owner_pid)),) if names[one.name] > 1 else ())))
-        for one in numbers
-    ]
 
 
 def _print_table(found: list[Running]) -> None:

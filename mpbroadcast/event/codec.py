@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from mpbroadcast.base.text import well_formed
-from mpbroadcast.event.parts import EventSource, ObjectReference
+from mpbroadcast.event.parts import EventSource, ObjectReference  # noqa: TC001 - fields of named tuples
 from mpbroadcast.event.shapes import reference_from_json, reference_to_json, source_from_json
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def decode_parts(payload: bytes) -> tuple[Static, str, str, dict[str, str]]:
         digits = payload[21:27]
         end = _STATIC_AT + (_LENGTHS.get(digits) or _length(digits))
         if end <= _STATIC_AT or payload[end] != _COMMA or payload[-1] != _BRACKET:
-            raise ValueError("its parts are not where they should be")
+            raise ValueError("its parts are not where they should be")  # noqa: TRY301 - one handler adds what it is about
         encoded = payload[_STATIC_AT:end]
         static = _cached_static(encoded) if end <= _STATIC_CACHEABLE else _decode_static(encoded)
         if payload[-2] != _QUOTE:

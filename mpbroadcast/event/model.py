@@ -139,7 +139,7 @@ class Event(_Fields):
 
     __slots__ = ()
 
-    def __new__(
+    def __new__(  # noqa: PYI034 - nobody derives from an event
         cls,
         *,
         name: str = "",
@@ -221,7 +221,7 @@ class Event(_Fields):
         event.resource_version = event.uid = ""
         event.annotations = MappingProxyType(annotations) if annotations else _NOTHING
         event.labels = _NOTHING
-        event.__class__ = Event  # type: ignore[assignment]
+        event.__class__ = Event
         return event  # type: ignore[return-value]
 
     @classmethod
@@ -250,7 +250,7 @@ class Event(_Fields):
             event.name = name
         if annotations:
             event.annotations = MappingProxyType(annotations)
-        event.__class__ = Event  # type: ignore[assignment]
+        event.__class__ = Event
         return event  # type: ignore[return-value]
 
     @classmethod
@@ -370,7 +370,7 @@ class Event(_Fields):
 
 
 def _seal(event: _Fields) -> Event:
-    event.__class__ = Event  # type: ignore[assignment]
+    event.__class__ = Event
     return event  # type: ignore[return-value]
 
 

@@ -193,7 +193,7 @@ def _texts(body: Mapping[str, Any], key: str) -> dict[str, str] | None:
     texts = _object(body, key)
     for name, value in texts.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"not an event: {key} holds something else than strings")
+            raise ValueError(f"not an event: {key} holds something else than strings")  # noqa: TRY004 - as all of them
     return {well_formed(name): well_formed(value) for name, value in texts.items()} or None
 
 

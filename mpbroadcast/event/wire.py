@@ -1,7 +1,7 @@
 """What travels through the ring: one watch event as a kind and bytes.
 
-A broadcaster carries any object that orjson encodes, with one of apimachinery's types or the caller's own. An event from a
-recorder travels in the shape of ``codec.py`` and comes out as an ``Event``.
+A broadcaster carries any object that orjson encodes, with one of apimachinery's types or the caller's own. An event
+from a recorder travels in the shape of ``codec.py`` and comes out as an ``Event``.
 """
 
 from __future__ import annotations

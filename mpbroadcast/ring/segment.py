@@ -40,11 +40,17 @@ os.register_at_fork(after_in_child=lambda: globals().__setitem__("_TABLE_LOCK", 
 def _memfd(name: str) -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        return os.memfd_create(MEMFD_PREFIX + name, flags | _MFD_NOEXEC_SEAL)
+        fd = os.memfd_create(MEMFD_PREFIX + name, flags | _MFD_NOEXEC_SEAL)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    return os.memfd_create(MEMFD_PREFIX + name, flags)
+        fd = os.memfd_create(MEMFD_PREFIX + name, flags)
+    if fd > 2:
+        return fd
+    try:  # a process without stdin: helpers put /dev/null there
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def _check_bytes(what: str, value: int) -> None:

@@ -8,7 +8,7 @@ then comes the pause.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.errors import SinkRejected, SinkUnavailable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mpbroadcast.sinks.delivery import Delivery
 
 __all__ = ["Batch"]
-
 
 
 class Batch:

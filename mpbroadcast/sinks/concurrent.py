@@ -127,6 +127,7 @@ class ConcurrentHandler(SinkHandler):
     def close(self) -> None:
         """Deliver what is pending, as long as nothing is stopping; the rest goes to the spool, or stays in the ring."""
         self._engine.finish()
+        self._desk.notices.flush(final=True)
 
     # The loop's thread
 

@@ -292,7 +292,9 @@ class Access:
 
         async def failed(error: Exception) -> None:
             nonlocal reason
-            reason = error
+            # What a server says tells more than how the connection ended after that.
+            if reason is None or not isinstance(reason, nats.errors.Error) or isinstance(error, nats.errors.Error):
+                reason = error
             if tell is not None:
                 await tell(error)
 

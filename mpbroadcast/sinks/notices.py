@@ -24,6 +24,8 @@ __all__ = ["SinkNotices"]
 _OBJECTS: Final = 4096
 """How many objects are remembered as named: as many as the spam filter remembers budgets for, by default."""
 
+_SPAM: Final = "spam"
+
 _log: Final = logging.getLogger("mpbroadcast.sink")
 
 
@@ -47,12 +49,13 @@ class SinkNotices(Notices):
             error: why.
             level: of the line.
         """
-        line, args = text + ": event=%s", (go_quote(f"{event.namespace}/{event.name}"),)
-        kind: Hashable = text
-        if error is not None:
+        name = go_quote(f"{event.namespace}/{event.name}")
+        if error is None:
+            self.say(text, text + ": event=%s", name, level=level)
+        else:
             kind = (text, getattr(error, "code", 0) or type(error))
-            line, args = line + " err=%s", (*args, go_quote(str(error) or type(error).__name__))
-        self.say(kind, line, *args, level=level)
+            why = go_quote(str(error) or type(error).__name__)
+            self.say(kind, text + ": event=%s err=%s", name, why, level=level)
 
     def held_back(self, event: Event, options: CorrelatorOptions | None) -> None:
         """Say which object has used up its budget of writes, once; its further events are counted (kubernetes#97367).
@@ -67,12 +70,12 @@ class SinkNotices(Notices):
             go_quote(f"{reference.kind} {reference.namespace}/{reference.name}"),
             go_quote(event.reason),
         )
-        if self._named.find(reference) is None:
-            self._named.add(reference, True)
-            self.say("spam", f"{_limit(options)}: event=%s object=%s reason=%s", *args, level=logging.WARNING, at_once=True)
-        else:
-            text = "The spam filter holds back events: event=%s object=%s reason=%s"
-            self.say("spam", text, *args, level=logging.WARNING)
+        key = (reference.namespace, reference.kind, reference.name, reference.uid)
+        first = self._named.find(key) is None
+        if first:
+            self._named.add(key, True)
+        text = _limit(options) if first else "The spam filter holds back events"
+        self.say(_SPAM, text + ": event=%s object=%s reason=%s", *args, level=logging.WARNING, at_once=first)
 
 
 def _limit(options: CorrelatorOptions | None) -> str:

@@ -25,6 +25,7 @@ import struct
 import zlib
 from collections import deque
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -185,11 +186,14 @@ class Spool:
         found: list[Spooled] = []
         try:
             while len(found) < most and self.unread:
+                fresh = self._cursor is None
                 if self._cursor is None:
                     self._cursor = self._records_after(self._read_to)
                 record = next(self._cursor, None)
                 if record is None:
                     self._cursor = None
+                    if not fresh:
+                        continue  # files that were begun since it was made are unknown to it
                     if not found:
                         self._skip_to(self._next)
                     break
@@ -348,7 +352,8 @@ class Spool:
             self._cursor = None
 
     def _records_after(self, number: int) -> Iterator[Spooled]:
-        for segment, following in zip(self._segments, [*self._segments[1:], None], strict=True):
+        for segment, following in pairwise([*self._segments, None]):
+            assert segment is not None
             if following is not None and following.first <= number + 1:
                 continue
             with contextlib.suppress(FileNotFoundError), segment.path.open("rb") as file:

@@ -5,7 +5,7 @@ Runs in: the process of the sink.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 __all__ = ["AsyncClient", "ConcurrentSink", "Desk", "Item"]
+
 
 class AsyncClient(Protocol):
     """What writes, many calls at a time; it raises what `mpbroadcast.sinks.base.EventSink` says."""

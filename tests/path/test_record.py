@@ -419,7 +419,7 @@ def test_objects_of_another_sort_are_passed_over_by_event_watchers(make):
 
 
 def test_a_sink_that_is_started_again_under_its_name_gets_all_of_its_events(make, tmp_path):
-    """Its slot is used again and counts from one; the position that the first watcher left in the store is another's."""
+    """Its slot is used again and counts from one; the position of the first watcher in the store is another's."""
     broadcaster = make()
     recorder = broadcaster.new_recorder("test")
     for round_number in range(2):

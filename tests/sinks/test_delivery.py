@@ -223,10 +223,29 @@ def test_a_log_line_stays_one_line(make_event, sink, deliver_to, caplog):
     assert r"no\nE0101 forged" in record.getMessage()
 
 
-def test_every_failed_try_is_logged(make_event, sink, deliver_to, caplog):
+def test_an_outage_is_one_line_a_minute_with_the_number_of_failed_tries(make_event, sink, deliver_to, caplog):
+    sink.fail(*[SinkUnavailable("away")] * 7)
+    delivery = deliver_to(sink)
+    delivery.deliver(make_event())
+    assert ["Unable to write event (may retry)"] == [line.partition(":")[0] for line in caplog.messages]
+    delivery.close()
+    assert 2 == len(caplog.messages)
+    assert caplog.messages[-1].endswith(" (6 like this since the last line)")
+
+
+def test_client_go_s_policy_logs_every_failed_try(make_event, sink, deliver_to, caplog):
+    """Its table of log records (F5) knows no limit."""
     sink.fail(SinkUnavailable("a"), SinkUnavailable("b"))
-    deliver_to(sink).deliver(make_event())
-    assert ["may retry", "may retry"] == [record.getMessage().split("(")[1].split(")")[0] for record in caplog.records]
+    deliver_to(sink, retry=RetryPolicy.client_go()).deliver(make_event())
+    assert ["may retry", "may retry"] == [line.split("(")[1].split(")")[0] for line in caplog.messages]
+
+
+def test_another_answer_is_another_kind_of_line(make_event, sink, deliver_to, caplog):
+    sink.fail(*[SinkRejected("no", code=403)] * 2, SinkRejected("wrong", code=422))
+    delivery = deliver_to(sink)
+    for n in range(3):
+        delivery.deliver(make_event(name=f"event-{n}"))
+    assert ['err="no"', 'err="wrong"'] == [line.rpartition(" ")[2] for line in caplog.messages]
 
 
 def test_a_threading_event_stops_it(make_event, sink):

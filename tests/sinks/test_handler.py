@@ -134,6 +134,54 @@ def test_spam_is_handled_and_counted_apart(any_sink, opened, ring):
     assert {"created": 1, "patched": 1, "skipped": 3} == ring.counts
 
 
+SPAM_OF_2 = CorrelatorOptions(burst_size=2, max_events=None)
+
+
+def test_the_first_spam_of_an_object_is_named_with_the_option_that_lifts_the_limit(any_sink, opened, ring, caplog):
+    """kubernetes#97367; each object once, and how many more there were."""
+    handler = opened(any_sink, correlator=SPAM_OF_2)
+    handler.handle([record(number, message="the same") for number in range(1, 81)], ring.settle)  # of ten objects
+    handler.handle([record(number, message="other") for number in range(81, 101)], ring.settle)
+    first = [line for line in caplog.messages if "from now on" in line]
+    assert [f'object="Pod apps/web-{n % 10}"' in first[n - 1] for n in range(1, 11)] == [True] * len(first)
+    assert "it may have 2 at once and one more every 300 s" in first[0]
+    assert "burst_size=None lifts it" in first[0]
+    assert 'reason="Started"' in first[0]
+    assert first == caplog.messages
+    handler._delivery.notices.flush(final=True)
+    assert "The spam filter holds back events: " in caplog.messages[-1]
+    assert "(70 like this since the last line)" in caplog.messages[-1]
+    assert 80 == ring.counts["skipped"]
+
+
+def test_the_names_of_spammed_objects_take_bounded_memory(opened, ring, caplog, monkeypatch):
+    monkeypatch.setattr("mpbroadcast.sinks.notices._OBJECTS", 3)
+    handler = opened(FakeSink(), correlator=SPAM_OF_2)
+    handler.handle([record(number, message="the same") for number in range(1, 101)], ring.settle)
+    assert 3 == len(handler._delivery.notices._named)
+    assert 10 <= sum("from now on" in line for line in caplog.messages)
+
+
+def test_an_outage_of_an_hour_does_not_fill_the_log(opened, ring, caplog):
+    """A line for each kind and minute, however many tries there were."""
+    now = [0.0]
+
+    class Away(FakeSink):
+        def create(self, event):
+            now[0] += 0.5
+            if now[0] < 3600:
+                raise SinkUnavailable("connection refused", code=0)
+            return super().create(event)
+
+    handler = opened(Away(), retry=RetryPolicy(base_seconds=0.0))
+    handler._delivery.notices._clock = lambda: now[0]
+    handler.handle(records(1, 20), ring.settle)
+    assert dict.fromkeys(range(1, 21), HANDLED) == ring.settled
+    assert 7000 < ring.counts["retries"]
+    assert 60 <= len(caplog.messages) <= 61
+    assert "(120 like this since the last line)" in caplog.messages[30]
+
+
 def test_similar_events_are_combined_if_asked_for(any_sink, opened, ring):
     handler = opened(any_sink, correlator=CorrelatorOptions(burst_size=None, max_events=3))
     handler.handle([record(10 * number) for number in range(1, 8)], ring.settle)
@@ -169,7 +217,8 @@ def test_what_cannot_be_decoded_fails_alone_with_one_line(any_sink, opened, ring
     handler = opened(any_sink, correlator=correlator)
     handler.handle([record(1), (2, KIND_RECORD, b"gar\x1bbage\n"), (3, 99, b"x"), record(4)], ring.settle)
     assert {1: HANDLED, 2: FAILED, 3: FAILED, 4: HANDLED} == ring.settled
-    assert 2 == len(caplog.messages)
+    handler.close()
+    assert 2 == len(caplog.messages), "one at once, the other one within the minute is counted and said at the end"
     assert not any(character in line for line in caplog.messages for character in "\n\x1b")
     assert [("message 1", 1), ("message 4", 1)] == any_sink.stored()
 
