@@ -273,7 +273,7 @@ POD = SimpleNamespace(metadata=SimpleNamespace(name="web-1", namespace="ns"))
         (ObjectReference("Node", name="n1"), '="n1"'),
         (klog.kref("", "kubedns"), '="kubedns"'),
         (klog.kobj({"metadata": {"name": "n", "namespace": "ns"}}), '="ns/n"'),
-        (Broken(), '="<panic: boom>"'),
+        pytest.param(Broken(), '="<panic: boom>"', id="broken"),
         ("\nHello\n\tTab.\nEnd.", "=<\n\t\n\tHello\n\t\tTab.\n\tEnd.\n >"),
         ("one\n", "=<\n\tone\n >"),
         ("\n", "=<\n\t\n >"),
