@@ -204,8 +204,8 @@ class Broadcaster:
             self._ring.lock(_ring.LOCK_OWNER)
         self._ring.set("owner_start", _ring.start_ticks(self._owner_pid))
         self._ring.set("owner_pid", self._owner_pid)
-        # Nobody of this process can use the segment once its last user is collected; helpers then deliver and go. Not
-        at # exit: that may be the exit of a program that goes on as a daemon, which has a moment left to adopt.
+        # Nobody of this process can use the segment once its last user is collected; helpers then deliver and go.
+        # Not at exit: that may be the exit of a program that goes on as a daemon, which has a moment left to adopt.
         weakref.finalize(self._segment, _let_go, self._ring, self._owner_pid).atexit = False
 
     def adopt(self) -> None:
