@@ -19,7 +19,9 @@ from tests.correlator.conftest import vectors_folder
 from tests.kube.fake_api import FakeApi
 from tests.kube.kubernetes_rules import invalid
 
-VECTORS = json.loads((vectors_folder() / "apiserver-validation.json").read_text())
+FILE = vectors_folder() / "apiserver-validation.json"
+VECTORS = json.loads(FILE.read_text()) if FILE.exists() else []
+"""Without the file the tests that have a case for each are skipped."""
 APIS = pytest.mark.parametrize("shape", ["v1", "events.k8s.io/v1"])
 
 
