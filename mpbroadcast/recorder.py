@@ -7,7 +7,6 @@ be recorded is counted with its reason and answered with False; the distributor'
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import reprlib
 import time
@@ -24,6 +23,7 @@ from mpbroadcast.event.scheme import DEFAULT_SCHEME
 from mpbroadcast.event.wire import KIND_RECORD
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Mapping
 
     from mpbroadcast.event.parts import EventSource
@@ -227,7 +227,7 @@ class LaneRecorder:
             try:
                 other = get_reference(related, self._scheme)
             except NoReference as error:  # R10: it goes without
-                self._tell(logging.DEBUG, "the related object of an event cannot be referenced: %s", error)
+                self._tell("debug", "the related object of an event cannot be referenced: %s", error)
         key = (reference, type_, reason, action, other)
         static = self._kept.get(key)
         if static is None:
@@ -257,14 +257,14 @@ class LaneRecorder:
         except Exception:  # noqa: BLE001 - an object whose repr fails must not fail its caller either
             text = "an event whose fields cannot even be shown"
         self._lane.refuse_invalid(text)
-        self._tell(logging.ERROR, "an event was not recorded: %s", text)
+        self._tell("error", "an event was not recorded: %s", text)
         return False
 
-    def _tell(self, level: int, text: str, problem: object) -> None:
+    def _tell(self, level: str, text: str, problem: object) -> None:
         """What the caller's logger raises must not fail the caller's work."""
         if self._logger is not None:
             with contextlib.suppress(Exception):
-                self._logger.log(level, text, problem)
+                getattr(self._logger, level)(text, problem)
 
 
 _said_at = 0.0

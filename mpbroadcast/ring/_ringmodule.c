@@ -394,7 +394,12 @@ static PyObject *Segment_lock(Segment *self, PyObject *args)
     if (PyErr_Occurred()) return NULL;
     if (result == 0) Py_RETURN_TRUE;
     if (result == EAGAIN || result == EACCES) Py_RETURN_FALSE;
-    if (result == EBADF) return Segment_fd(self, NULL); /* says why */
+    if (result == EBADF) {
+        PyObject *fd = Segment_fd(self, NULL); /* says why, unless it is there and only its second opening failed */
+        if (!fd) return NULL;
+        Py_DECREF(fd);
+        return PyErr_Format(error, "the kernel gave no lock on the segment: no descriptor is free, or /proc is not mounted");
+    }
     return PyErr_Format(error, "the kernel gave no lock on the segment: %s", strerror(result));
 }
 

@@ -375,7 +375,7 @@ def test_helpers_end_after_a_dead_application_although_a_watcher_belongs_to_a_li
 
 def test_a_logger_that_raises_does_not_fail_the_caller(make):
     class Full(logging.Logger):
-        def log(self, *_, **__):
+        def handle(self, record):
             raise OSError("disk full")
 
     recorder = make(processes=False).new_recorder("test").with_logger(Full("full"))
@@ -449,3 +449,21 @@ def test_several_processes_may_flush_at_once(make, seen):
     with forked(partial(work, "a")), forked(partial(work, "b")):
         work("c")
     assert 60 == len(seen.lines)
+
+
+def test_a_lock_that_cannot_be_had_for_want_of_descriptors_is_not_taken_for_one(tmp_path):
+    """Or two distributors would work at once."""
+    code = """
+        import os, resource
+        from mpbroadcast.errors import SegmentError
+        from mpbroadcast.ring import _ring
+        from mpbroadcast.ring.segment import Segment
+        segment = Segment.create(name="t", lanes=1, lane_bytes=1 << 16, slots=1, slot_bytes=1 << 16, queue_length=None)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        try:
+            while True: os.dup(0)
+        except OSError: pass
+        try: print(segment.ring.lock(_ring.LOCK_DIST))
+        except SegmentError as error: print(error)
+    """
+    assert "no descriptor is free" in run(code).stdout
