@@ -17,7 +17,7 @@ def broken(run: dict[str, Any]) -> list[str]:
         found += seen["examples"]
     if run["left_over"]:
         found.append(f"{run['left_over']} processes were left over")
-    if run["gave_up_cpu"] > run["calls"]["calls"] / 100_000:  # the kernel may have to wait for a page of memory
+    if run["gave_up_cpu"] > run["calls"]["calls"] / 100_000:  # one to three in a million were seen; why is not known
         found.append(f"recorder.event gave up the processor by itself in {run['gave_up_cpu']} calls")
     return found
 
