@@ -214,7 +214,10 @@ def _pickled(job: Job, *, main_module: bool) -> bytes:
     if main_module:
         from multiprocessing import spawn  # noqa: PLC0415  # only this context needs it
 
-        prepare = spawn.get_preparation_data(job.title)
+        try:
+            prepare = spawn.get_preparation_data(job.title)
+        except OSError as error:  # it asks for the working directory
+            raise HelperError(f"{job.title} cannot be spawned: working directory: {error.strerror}") from error
         prepare.pop(
             "authkey", None
         )  # only multiprocessing's own connections need it, and it refuses to be pickled here

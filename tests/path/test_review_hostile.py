@@ -467,3 +467,12 @@ def test_a_lock_that_cannot_be_had_for_want_of_descriptors_is_not_taken_for_one(
         except SegmentError as error: print(error)
     """
     assert "no descriptor is free" in run(code).stdout
+
+
+def test_a_spawned_helper_without_a_working_directory_is_refused_in_one_line(make, tmp_path, monkeypatch):
+    broadcaster = make(context="spawn")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(HelperError, match="working directory: No such file or directory"):
+        broadcaster.start_event_watcher(print)

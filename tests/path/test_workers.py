@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from mpbroadcast.broadcaster import FullChannelBehavior
 from mpbroadcast.event.parts import EventType, ObjectReference
 
 from .conftest import eventually, forked
@@ -129,7 +130,8 @@ def test_four_flooding_workers_are_accounted_for_at_every_watcher(make, seen, tm
 def test_a_worker_killed_in_a_flood_loses_nothing_that_was_accepted(make, seen):
     """The worker writes down each number only after its event was accepted; SIGKILL comes at any moment."""
     broadcaster = make()
-    broadcaster.start_event_watcher(seen)
+    wait = FullChannelBehavior.WAIT_IF_CHANNEL_FULL  # the flood is faster than the handler: nothing is to be dropped
+    broadcaster.start_event_watcher(seen, full_channel_behavior=wait)
     recorder = broadcaster.new_recorder("tests")
     written = multiprocessing.get_context("fork").Array("q", 20, lock=False)
     for victim in range(20):
