@@ -146,7 +146,11 @@ class Leases:
         began = time.monotonic()
         self._beat += 1
         await self._kv.put(f"member.{self._member}", orjson.dumps({"beat": self._beat}))
-        await asyncio.gather(*[self._write(number, positions.get(number, 0)) for number in list(self.mine)])
+        writes = [self._write(number, positions.get(number, 0)) for number in list(self.mine)]
+        # All of them to their end: one that went on alone could write what is not true any more.
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         self._renewed_at = began
 
     async def _write(self, number: int, position: int, owner: str | None = None) -> bool:

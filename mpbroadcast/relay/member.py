@@ -21,7 +21,7 @@ from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.relay.leases import BEAT_SECONDS, Leases
 from mpbroadcast.relay.outlet import make_outlet
 from mpbroadcast.relay.reader import StreamReader, stream_state
-from mpbroadcast.sinks.jetstream import DEFAULT_STREAM, Access, check_stream, hash_of_id, object_hash
+from mpbroadcast.sinks.jetstream import DEFAULT_STREAM, Access, check_stream, hash_of_id, object_hash, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +111,7 @@ class Member:
             SinkUnavailable: NATS cannot be reached at the start, or there is no such stream.
             SinkError: the sink, or the bucket of the group, cannot be used.
         """
-        client = await self._access.connect("relay")
+        client = await self._access.connect("relay", closed_cb=self._closed)
         executor = ThreadPoolExecutor(1, thread_name_prefix="mpbroadcast: sink")
         try:
             replicas = (await stream_state(client, self._stream)).replicas
@@ -128,6 +128,9 @@ class Member:
         finally:
             executor.shutdown()
             await client.close()
+
+    async def _closed(self) -> None:
+        self._end_round(0)
 
     # Beats
 
@@ -163,6 +166,8 @@ class Member:
         while not self._stop.is_set():
             if beats.done():
                 beats.result()
+            if client.is_closed:  # nats-py has given up, for a reason such as credentials that are not good any more
+                raise SinkUnavailable(f"NATS at {self._access.where}: {plain(client.last_error or EOFError('closed'))}")
             self._changed.clear()
             self._drain_until = float("inf")
             if leases.mine and not leases.surplus and leases.is_valid:
@@ -218,7 +223,9 @@ class Member:
         """Read once, and hand over what is mine."""
         loop = asyncio.get_running_loop()
         messages = await reader.read()
-        if self._changed.is_set() or not leases.is_valid:
+        if not leases.is_valid:
+            self._end_round(0)  # also if it is valid again at once: what was read now must not be passed by
+        if self._changed.is_set():
             return  # what was read is read again by whoever owns it then
         work: Callable[[], object] = outlet.idle
         if messages:

@@ -51,7 +51,7 @@ class Message(NamedTuple):
 
 
 class StreamState(NamedTuple):
-    """What a stream holds now: its first and last sequence number, and the subjects it takes."""
+    """What a stream holds now: its first and last sequence number; and how many servers keep it."""
 
     first: int
     last: int

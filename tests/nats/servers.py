@@ -133,6 +133,19 @@ class Servers:
 
         return self.run(act)
 
+    def in_step(self, stream="EVENTS"):
+        """Waits until every server has the whole stream: before that, the next death may leave no majority."""
+
+        async def act(js):
+            while True:
+                with contextlib.suppress(Exception):
+                    cluster = (await js.stream_info(stream)).cluster
+                    if cluster.leader and all(peer.current and not peer.offline for peer in cluster.replicas):
+                        return
+                await asyncio.sleep(0.1)
+
+        self.run(act)
+
     def messages(self, stream="EVENTS"):
         """Every message: subject, headers, body."""
 

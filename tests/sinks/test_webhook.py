@@ -154,14 +154,10 @@ def test_a_template_makes_the_body_and_no_text_breaks_it(server, make_sink, make
     [
         ('{"a": "$colour"}', r"template must not have \$colour"),
         ('{"a": "$ "}', r"template must not have a single \$"),
-        ("$message", r"^$"),
         ("{text: $message}", "template must be JSON"),
     ],
 )
 def test_a_template_that_makes_no_sense_is_refused(template, expected):
-    if expected == "^$":  # a bare word is a JSON number here, and no promise about texts: it is the user's
-        WebhookSink("http://127.0.0.1", template=template)
-        return
     with pytest.raises(ValueError, match=expected):
         WebhookSink("http://127.0.0.1", template=template)
 
