@@ -5,11 +5,8 @@ Runs in: the application; handlers and sinks run in the processes of their watch
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from mpbroadcast.base import klog
-from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.broadcaster import Broadcaster, FullChannelBehavior, WatcherHandle, attach_segment
 from mpbroadcast.correlator.options import CorrelatorOptions
 from mpbroadcast.event.model import Event
@@ -18,13 +15,13 @@ from mpbroadcast.event.wire import KIND_RECORD, decode
 from mpbroadcast.recorder import LaneRecorder
 from mpbroadcast.ring import _ring
 from mpbroadcast.sinks.handler import SinkHandler
+from mpbroadcast.sinks.loglines import StructuredLine, decode_about, log_handler
 from mpbroadcast.sinks.retry import RetryPolicy
 from mpbroadcast.watcher import EachHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mpbroadcast.event.parts import ObjectReference
     from mpbroadcast.event.scheme import Scheme
     from mpbroadcast.sinks.base import EventSink
     from mpbroadcast.watcher import Slot
@@ -33,8 +30,6 @@ __all__ = ["EventBroadcaster", "attach"]
 
 _DEFAULT_RETRY: Final = RetryPolicy()
 _SINK_METHODS: Final = ("create", "patch", "close")
-# Spec F2. Only %s, so that a log function with Python's own formatting will do; Go's %#v is written by _go_reference.
-_FORMAT: Final = "Event(%s): type: '%s' reason: '%s' %s"
 
 
 class EventBroadcaster(Broadcaster):
@@ -90,7 +85,7 @@ class EventBroadcaster(Broadcaster):
             name: of the watcher.
         """
         _check_callable(logf=logf)
-        return self.start_event_watcher(_LogLine(logf), name=name or self._free_name("logging"))
+        return self._start_log_watcher(log_handler(logf), name or self._free_name("logging"))
 
     def start_structured_logging(self, verbosity: int = 0, *, name: str | None = None) -> WatcherHandle:
         """Logs each event as a structured klog line (spec F3), at a verbosity.
@@ -99,7 +94,11 @@ class EventBroadcaster(Broadcaster):
             verbosity: the line is written when klog's verbosity is at least this.
             name: of the watcher.
         """
-        return self.start_event_watcher(_StructuredLine(verbosity), name=name or self._free_name("structured-logging"))
+        return self._start_log_watcher(StructuredLine(verbosity), name or self._free_name("structured-logging"))
+
+    def _start_log_watcher(self, line: Callable[[Any], object], name: str) -> WatcherHandle:
+        each = EachHandler(line, decode_about, name=name)
+        return self._start_watcher(lambda _: each, name=name)
 
     def start_recording_to_sink(
         self,
@@ -183,51 +182,6 @@ def decode_event(kind: int, payload: bytes) -> Event | None:
         return Event.lazy_from_record(payload)
     obj = decode(kind, payload).object
     return obj if isinstance(obj, Event) else None
-
-
-@lru_cache(maxsize=4096)
-def _go_reference(ref: ObjectReference) -> str:
-    return (
-        f"v1.ObjectReference{{Kind:{go_quote(ref.kind)}, Namespace:{go_quote(ref.namespace)},"
-        f" Name:{go_quote(ref.name)},"
-        f" UID:{go_quote(ref.uid)}, APIVersion:{go_quote(ref.api_version)},"
-        f" ResourceVersion:{go_quote(ref.resource_version)}, FieldPath:{go_quote(ref.field_path)}}}"
-    )
-
-
-def _flush_of_klog() -> Callable[[], None] | None:
-    """What a log watcher calls before it counts lines as handled; None where every line is written at once."""
-    return klog.flush if klog.has_output() else None
-
-
-class _LogLine:
-    """A handler that logs; a class, so that it can be pickled when its function can."""
-
-    def __init__(self, logf: Callable[..., Any]) -> None:
-        self._logf = logf
-        self.flush = _flush_of_klog()
-
-    def __call__(self, event: Event) -> None:
-        self._logf(_FORMAT, _go_reference(event.involved_object), event.type, event.reason, event.message)
-
-
-class _StructuredLine:
-    def __init__(self, verbosity: int) -> None:
-        self._verbosity = verbosity
-        self.flush = _flush_of_klog()
-
-    def __call__(self, event: Event) -> None:
-        ref = event.involved_object
-        klog.V(self._verbosity).info_s(
-            "Event occurred",
-            "object", f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name,
-            "fieldPath", ref.field_path,
-            "kind", ref.kind,
-            "apiVersion", ref.api_version,
-            "type", event.type,
-            "reason", event.reason,
-            "message", event.message,
-        )  # fmt: skip
 
 
 def attach(pid: int, name: str | None = None) -> EventBroadcaster:

@@ -65,7 +65,7 @@ _MISSING_VALUE: Final = "(MISSING)"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     r"""Escape what is a command to a terminal; tab and line break stay."""
     if text.isprintable():
         return text
@@ -155,7 +155,8 @@ def _value(value: Any) -> str:
     return _text_value(str(value))
 
 
-def _pair(key: object, value: object) -> str:
+def pair(key: object, value: object) -> str:
+    """One key and value as `structured` writes them, with a blank before."""
     name = key if isinstance(key, str) else gofmt("%v", key)
     try:
         return f" {name}{_value(value)}"
@@ -180,8 +181,8 @@ def structured(msg: str, pairs: Iterable[tuple[object, object]] = ()) -> str:
         name = key if isinstance(key, str) else gofmt("%v", key)
         values.pop(name, None)
         values[name] = value
-    text = go_quote(gofmt("%v", msg)) + "".join([_pair(key, value) for key, value in values.items()])
-    return _harmless(well_formed(text))
+    text = go_quote(gofmt("%v", msg)) + "".join([pair(key, value) for key, value in values.items()])
+    return harmless(well_formed(text))
 
 
 def _pairs(key_values: tuple[object, ...], named: Mapping[str, object]) -> list[tuple[object, object]]:
@@ -230,7 +231,7 @@ class KlogFormatter(logging.Formatter):
         for more in (record.exc_text, self.formatStack(record.stack_info) if record.stack_info else None):
             if more:
                 text = f"{text}\n{more}"
-        return head + _harmless(well_formed(text))
+        return head + harmless(well_formed(text))
 
 
 class _StandardError(logging.StreamHandler[Any]):
@@ -251,6 +252,22 @@ _FALLBACK: Final = _StandardError()
 
 _output: TextIO | None = None
 _second = (0, "")
+_pid = os.getpid() % _PID_DIGITS
+
+
+@lru_cache(maxsize=1024)
+def _place(path: str, line: int) -> str:
+    """Process, file and line as they stand in the header."""
+    return f" {_pid:7d} {os.path.basename(path)}:{line}] "  # noqa: PTH119 - of a text, on a hot path
+
+
+def _forked() -> None:
+    global _pid  # noqa: PLW0603 - asking the kernel for each line costs a tenth of it
+    _pid = os.getpid() % _PID_DIGITS
+    _place.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 _INFO: Final = logging.INFO
 
 
@@ -278,12 +295,7 @@ def flush() -> None:
         _output.flush()
 
 
-@lru_cache(maxsize=1024)
-def _place(path: str, line: int) -> str:
-    return f"{os.path.basename(path)}:{line}] "  # noqa: PTH119 - of a text, on a hot path
-
-
-def _write(stream: TextIO, level: int, text: str, depth: int) -> None:
+def _write(stream: TextIO, level: int, text: str, where: str) -> None:
     """One line to the stream of `set_output`."""
     global _second  # noqa: PLW0603 - the date of the second that is running; a race writes the same
     if level <= _LOGGER.manager.disable or level < _LOGGER.level:
@@ -295,23 +307,38 @@ def _write(stream: TextIO, level: int, text: str, depth: int) -> None:
     if now != seconds:
         date = _date(seconds, time.tzname)
         _second = (seconds, date)
-    frame = sys._getframe(depth + 2)  # noqa: SLF001 - documented for this use
-    where = _place(frame.f_code.co_filename, frame.f_lineno)
-    rest, pid = microseconds - seconds * 1_000_000, os.getpid() % _PID_DIGITS
-    stream.write(f"{severity}{date}.{rest:06d} {pid:7d} {where}{text}\n")
+    rest = microseconds - seconds * 1_000_000
+    stream.write(f"{severity}{date}.{rest:06d}{where}{text}\n")
 
 
 def _log(level: int, text: str, depth: int) -> None:
     """Hand a line over. ``depth`` counts the functions of this module between the user's line and this one."""
-    text = _harmless(well_formed(text))
+    text = harmless(well_formed(text))
     if _output is not None:
-        _write(_output, level, text, depth)
+        frame = sys._getframe(depth + 1)  # noqa: SLF001 - documented for this use
+        _write(_output, level, text, _place(frame.f_code.co_filename, frame.f_lineno))
     elif _LOGGER.hasHandlers():
         _LOGGER.log(level, text, stacklevel=depth + 2)
     elif level >= max(_LOGGER.level, _LOGGER.manager.disable + 1) and sys.stderr is not None:
         code = sys._getframe(depth + 1)  # noqa: SLF001 - documented for this use
         path, line, name = code.f_code.co_filename, code.f_lineno, code.f_code.co_name
         _FALLBACK.handle(_LOGGER.makeRecord(_LOGGER.name, level, path, line, text, (), None, name))
+
+
+def begun_line(level: int, start: str, rest: str, place: tuple[str, int]) -> None:
+    """One line whose start was put together before, for who logs many that begin alike.
+
+    Args:
+        level: of ``logging``.
+        start: text that went through `harmless`, without lone surrogates.
+        rest: text without lone surrogates that may hold anything else.
+        place: file and line to show where lines go to the stream of `set_output`.
+    """
+    text = start + (rest if rest.isprintable() else harmless(rest))
+    if _output is not None:
+        _write(_output, level, text, _place(*place))
+    else:
+        _log(level, text, 1)
 
 
 # --- klog's functions ------------------------------------------------------------------------------------------------
