@@ -189,16 +189,16 @@ def _decode_static(encoded: bytes) -> Static:
     if type(body) is not dict:
         raise ValueError("the static part is no object")
     reference = reference_from_json(_object(body, "involvedObject"))
-    return Static(
-        involved_object=reference,
-        namespace=reference.namespace or DEFAULT_NAMESPACE,
-        type=_text(body.get("type"), "type"),
-        reason=_text(body.get("reason"), "reason"),
-        action=_text(body.get("action"), "action"),
-        source=source_from_json(_object(body, "source")),
-        reporting_controller=_text(body.get("reportingComponent"), "reportingComponent"),
-        reporting_instance=_text(body.get("reportingInstance"), "reportingInstance"),
-        related=reference_from_json(_object(body, "related")) if "related" in body else None,
+    return Static(  # by position: by name takes half as long again
+        reference,
+        reference.namespace or DEFAULT_NAMESPACE,
+        _text(body.get("type"), "type"),
+        _text(body.get("reason"), "reason"),
+        _text(body.get("action"), "action"),
+        source_from_json(_object(body, "source")),
+        _text(body.get("reportingComponent"), "reportingComponent"),
+        _text(body.get("reportingInstance"), "reportingInstance"),
+        reference_from_json(_object(body, "related")) if "related" in body else None,
     )
 
 

@@ -218,13 +218,19 @@ def _time(body: Mapping[str, Any], key: str) -> int | None:
         raise ValueError(f"not an event: {key}: {error}") from None
 
 
+_ONLY_TEXT: Final = {str}
+
+
 def reference_from_json(body: Mapping[str, Any]) -> ObjectReference:
     """Read a reference.
 
     Raises:
         ValueError: with one line, for a field that is no string.
     """
-    return ObjectReference(*[_text(body, key) for key in _REFERENCE_KEYS])
+    texts = [body.get(key, "") for key in _REFERENCE_KEYS]
+    if set(map(type, texts)) != _ONLY_TEXT:  # null stands for "", and everything else is an error
+        texts = [_text(body, key) for key in _REFERENCE_KEYS]
+    return ObjectReference(*texts)
 
 
 def source_from_json(body: Mapping[str, Any]) -> EventSource:

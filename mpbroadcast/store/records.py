@@ -1,31 +1,32 @@
 """Rows straight from ring payloads: what `row.as_stored` and `row.encode` would give, at a third of the cost.
 
-Most of an event's JSON is the same for all events of one object and reason. It is written once, by the one encoder
-there is, with placeholders for what differs; from then on a row is a lookup and a formatting. Pure, but for its cache.
+Most of an event's JSON is the same for all events of one source, namespace, type and reason. It is written once, by the
+one encoder there is, with placeholders for what differs; from then on a row is a lookup and a formatting, also when
+each event is about another object. Pure, but for its cache.
 """
 
 from __future__ import annotations
 
 import secrets
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from mpbroadcast.event.codec import decode_fields
-from mpbroadcast.event.model import Event
+from mpbroadcast.event.codec import Static, decode_fields
+from mpbroadcast.event.model import Event, ObjectReference
+from mpbroadcast.event.shapes import reference_to_json
 from mpbroadcast.event.times import SECOND, decode_time, encode_time
 from mpbroadcast.store.row import as_stored, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpbroadcast.event.codec import Static
     from mpbroadcast.store.row import Row
 
 __all__ = ["RowMaker"]
 
-_TEMPLATES: Final = 4096  # as many as the codec keeps decoded static parts; about 1.5 KiB each
+_TEMPLATES: Final = 4096  # about 1.5 KiB each
 _LARGE: Final = 8192  # bytes of a payload beyond which it gets no template, so that the cache stays small
 
 # Placeholders: nobody can have written them into an event by chance or on purpose, and they need no JSON escapes.
@@ -33,21 +34,9 @@ _NAME: Final = secrets.token_hex(16)
 _UID: Final = secrets.token_hex(16)
 _VERSION: Final = secrets.token_hex(16)
 _MESSAGE: Final = secrets.token_hex(16)
+_OBJECT: Final = secrets.token_hex(16)
 _CREATED: Final = "9998-01-02T03:04:05Z"  # a time has to stand where times stand
 _SEEN: Final = "9997-01-02T03:04:05Z"
-
-
-class _Template(NamedTuple):
-    """What the events of one static part have in common."""
-
-    json: bytes  # formatted with: time, version, version, created, message, seen, seen
-    namespace: str
-    object_kind: str
-    object_namespace: str
-    object_name: str
-    object_uid: str
-    type: str
-    reason: str
 
 
 class RowMaker:
@@ -59,7 +48,7 @@ class RowMaker:
 
     def __init__(self, uid_prefix: str) -> None:
         self._uid_prefix = uid_prefix
-        self._template = lru_cache(maxsize=_TEMPLATES)(self._make_template)
+        self._template = lru_cache(maxsize=_TEMPLATES)(_make_template)
 
     def rows(self, items: Sequence[bytes | Event], *, first_version: int, written: int) -> list[tuple[object, ...]]:
         """Return the rows of new events, with ascending versions.
@@ -86,25 +75,27 @@ class RowMaker:
         # What the template has no place for, or is not worth one.
         if name or annotations or not message or len(payload) > _LARGE:
             return self._from_event(Event.from_record(payload), version, written)
-        template = self._template(static)
-        if template is None:
+        reference, namespace, type_, reason, *_ = static
+        json = self._template(static[1:])
+        if json is None:
             return self._from_event(Event.from_record(payload), version, written)
-        json, namespace, kind, object_namespace, object_name, object_uid, type_, reason = template
-        seen = _time_json(t_ns // SECOND)
+        uid, seen = f"{self._uid_prefix}{version:012x}", _time_json(t_ns // SECOND)
+        name = f"{reference.name}.{t_ns:x}"
+        about, text = orjson.dumps(reference_to_json(reference)), orjson.dumps(message)
         return (
             version,
             written,
             namespace,
-            f"{object_name}.{t_ns:x}",
-            f"{self._uid_prefix}{version:012x}",
-            kind,
-            object_namespace,
-            object_name,
-            object_uid,
+            name,
+            uid,
+            reference.kind,
+            reference.namespace,
+            reference.name,
+            reference.uid,
             type_,
             reason,
             min(t_ns, written),
-            json % (t_ns, version, version, created, orjson.dumps(message), seen, seen),
+            json % (orjson.dumps(name), uid.encode(), version, created, about, text, seen, seen),
         )
 
     def stored(self, event: Event, version: int, written: int) -> Event:
@@ -116,30 +107,34 @@ class RowMaker:
             raise ValueError("an event without a name")
         return encode(self.stored(event, version, written), resource_version=version, written=written, precise=event)
 
-    def _make_template(self, static: Static) -> _Template | None:
-        """Write an event with placeholders; None where one of them stands in the static part itself."""
-        seen, created = decode_time(_SEEN), decode_time(_CREATED)
-        sample = Event(
-            **static._asdict(), name=_NAME, message=_MESSAGE, first_timestamp=seen, last_timestamp=seen, count=1
-        )
-        sample = as_stored(sample, resource_version=0, uid=_UID, created=created).replace(resource_version=_VERSION)
-        text = orjson.dumps(sample.to_core_v1()).replace(b"%", b"%%")
-        name = orjson.dumps(static.involved_object.name)[1:-1].replace(b"%", b"%%")
-        for placeholder, wanted, count in (
-            (_NAME, name + b".%x", 1),
-            (_UID, self._uid_prefix.encode() + b"%012x", 1),
-            (_VERSION, b"%d", 1),
-            (_CREATED, b"%b", 1),
-            (f'"{_MESSAGE}"', b"%b", 1),
-            (f'"{_SEEN}"', b"%b", 2),
-        ):
-            if text.count(placeholder.encode()) != count:
-                return None
-            text = text.replace(placeholder.encode(), wanted)
-        kind, object_namespace, object_name, object_uid, *_ = static.involved_object
-        return _Template(
-            text, static.namespace, kind, object_namespace, object_name, object_uid, static.type, static.reason
-        )
+
+def _make_template(shared: tuple[Any, ...]) -> bytes | None:
+    """Write an event with placeholders; None where one of them stands in its texts.
+
+    Args:
+        shared: a static part without its involved object.
+
+    Returns:
+        JSON to be formatted with: name, uid, version, created, involved object, message, seen, seen.
+    """
+    seen, created = decode_time(_SEEN), decode_time(_CREATED)
+    static = Static(ObjectReference(kind=_OBJECT), *shared)
+    sample = Event(**static._asdict(), name=_NAME, message=_MESSAGE, first_timestamp=seen, last_timestamp=seen, count=1)
+    sample = as_stored(sample, resource_version=0, uid=_UID, created=created).replace(resource_version=_VERSION)
+    text = orjson.dumps(sample.to_core_v1()).replace(b"%", b"%%")
+    for placeholder, wanted, count in (
+        (f'"{_NAME}"', b"%b", 1),
+        (_UID, b"%b", 1),
+        (_VERSION, b"%d", 1),
+        (_CREATED, b"%b", 1),
+        (f'{{"kind":"{_OBJECT}"}}', b"%b", 1),
+        (f'"{_MESSAGE}"', b"%b", 1),
+        (f'"{_SEEN}"', b"%b", 2),
+    ):
+        if text.count(placeholder.encode()) != count:
+            return None
+        text = text.replace(placeholder.encode(), wanted)
+    return text
 
 
 @lru_cache(maxsize=64)
