@@ -322,14 +322,24 @@ static bool take_lane(struct mpb_segment *seg, uint32_t i, bool again)
     return true;
 }
 
+/* A hint only, so relaxed: whether a lane holds what a dead owner left and nobody has read yet. */
+static bool has_backlog(const struct mpb_lane *lane)
+{
+    return mpb_pos(LOAD(&lane->ring.tail.word, relaxed)) != mpb_pos(LOAD(&lane->ring.head.word, relaxed));
+}
+
+/* Empty lanes first. Behind a backlog there is less room, and should its bytes be damaged, what was published behind the
+ * damage before the distributor came to it is skipped, too. */
 struct mpb_producer *mpb_my_lane(struct mpb_segment *seg)
 {
     struct mpb_private *mine = seg->mine;
     if (mine->has_lane) return &mine->lane;
     uint32_t start = (uint32_t)getpid() * UINT32_C(2654435761) % seg->nlanes;
-    for (uint32_t n = 0; n < 2 * seg->nlanes; n++)
-        if ((n < seg->nlanes || !mine->has_locks) && take_lane(seg, (start + n) % seg->nlanes, n >= seg->nlanes))
-            return &mine->lane;
+    for (uint32_t n = 0; n < 2 * seg->nlanes; n++) {
+        uint32_t i = (start + n) % seg->nlanes;
+        bool again = n >= seg->nlanes;
+        if ((again || !has_backlog(&seg->lanes[i])) && take_lane(seg, i, again)) return &mine->lane;
+    }
     return NULL;
 }
 

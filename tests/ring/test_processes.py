@@ -174,6 +174,24 @@ def test_the_next_claimer_takes_a_dead_owners_lane_and_what_it_published_goes_ou
     assert (2, os.getpid()) == (lane_numbers(ring)["claims"], lane_numbers(ring)["owner_pid"])
 
 
+def test_an_empty_lane_is_taken_before_one_with_a_backlog():
+    """Whoever writes behind a dead owner's records shares their fate, should the bytes be damaged."""
+    segment = make_segment(lanes=2)
+    ring = segment.ring
+
+    def put_and_tell():
+        ring.put(b"left behind")
+        return ring.lane_index()
+
+    dead = Child(put_and_tell)
+    lane = dead.said()
+    dead.kill()
+    for _ in range(8):  # where a claimer begins to look depends on its pid
+        child = Child(lambda: ring.claim_lane())
+        assert 1 - lane == child.said()
+        child.kill()
+
+
 def test_a_refusal_for_want_of_a_lane_is_cheap_and_ends_when_a_lane_is_free():
     segment = make_segment(lanes=64)
     holders = [_ring.Segment(segment.fd) for _ in range(64)]
