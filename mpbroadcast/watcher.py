@@ -573,7 +573,7 @@ class Watcher:
         ring.slot_count(index, bucket_of(took / n), n)
         if took > LONG_BATCH:
             return max(1, n // 2)
-        return min(most * 2, self._handler.batch_records) if took < LONG_BATCH / 4 else most
+        return min(most * 2, self._handler.batch_records) if took < LONG_BATCH / 2 else most
 
     def _after_crash(self, reader: _ring.Reader) -> int:
         """The poison rule, protocol section 5: what crashed three workers in a row is given up and kept in the log.

@@ -11,11 +11,14 @@ from typing import Any, Final
 import orjson
 
 from mpbroadcast.event.model import Event
+from mpbroadcast.event.times import SECOND, decode_time, encode_time
 from mpbroadcast.store.refusal import bad_request, conflict, invalid
 from mpbroadcast.store.row import as_stored
 
-__all__ = ["merge_patch", "patched", "read_patch"]
+__all__ = ["merge_patch", "patched", "read_patch", "repeated"]
 
+_REPEAT_KEYS: Final = {"count", "lastTimestamp", "message"}
+_INT32_MAX: Final = 2**31 - 1
 _DEPTH_LIMIT: Final = 64  # levels; an event has four. Deeper patches would only use up the stack
 
 
@@ -85,3 +88,30 @@ def patched(current: Event, changes: dict[str, Any]) -> Event:
     wanted = wanted.replace(namespace=current.namespace, name=current.name)
     version = int(current.resource_version)
     return as_stored(wanted, resource_version=version, uid=current.uid, created=current.creation_timestamp)
+
+
+def repeated(body: dict[str, Any], current: Event, changes: dict[str, Any]) -> Event | None:
+    """Do what `patched` does for the patch of a repeat, which is nearly every one, in a third of the time.
+
+    Args:
+        body: the stored object. The changes are made in it, too, so that it need not be built anew.
+        current: the same as an event.
+        changes: the patch.
+
+    Returns:
+        What `patched` would; None if this is another patch, or another event: then nothing was changed.
+    """
+    if changes.keys() != _REPEAT_KEYS or not body.keys() >= _REPEAT_KEYS or current.series is not None:
+        return None
+    count, text, message = changes["count"], changes["lastTimestamp"], changes["message"]
+    if type(count) is not int or not 0 < count <= _INT32_MAX or type(text) is not str or type(message) is not str:
+        return None
+    try:
+        seen = decode_time(text)
+    except ValueError:
+        return None
+    if seen is None or not message:
+        return None
+    seen -= seen % SECOND
+    body["count"], body["lastTimestamp"], body["message"] = count, encode_time(seen), message
+    return current.replace(count=count, last_timestamp=seen, message=message)

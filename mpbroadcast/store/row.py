@@ -6,7 +6,7 @@ Pure, but for the random numbers in uids.
 from __future__ import annotations
 
 import uuid
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -14,7 +14,7 @@ from mpbroadcast.event.codec import DEFAULT_NAMESPACE
 from mpbroadcast.event.model import Event
 from mpbroadcast.event.times import MICROSECOND, SECOND
 
-__all__ = ["Row", "as_stored", "decode", "encode", "uid_prefix"]
+__all__ = ["Row", "as_stored", "decode", "decode_body", "encode", "last_seen", "uid_prefix"]
 
 _INT32: Final = 1 << 31
 
@@ -68,7 +68,7 @@ def as_stored(event: Event, *, resource_version: int, uid: str, created: int | N
     return stored.replace(event_time=_cut(event.event_time, MICROSECOND), series=series)
 
 
-def _last_seen(event: Event, written: int) -> int:
+def last_seen(event: Event, written: int) -> int:
     """Return when the event happened last, no later than it was written: a wrong date must not make it immortal."""
     seen = event.last_timestamp if event.series is None else event.series.last_observed_time
     if seen is None:
@@ -104,7 +104,7 @@ def encode(stored: Event, *, resource_version: int, written: int, precise: Event
         involved.uid,
         stored.type,
         stored.reason,
-        _last_seen(precise, written),
+        last_seen(precise, written),
         orjson.dumps(stored.to_core_v1()),
     )
 
@@ -115,11 +115,20 @@ def decode(resource_version: object, stored: object) -> Event:
     Raises:
         ValueError: the row holds no event.
     """
+    return Event.from_core_v1(decode_body(resource_version, stored))
+
+
+def decode_body(resource_version: object, stored: object) -> dict[str, Any]:
+    """Read the JSON object of a row; of its fields only ``metadata`` is looked at.
+
+    Raises:
+        ValueError: the row holds no object.
+    """
     if not isinstance(resource_version, int) or not isinstance(stored, bytes):
         raise ValueError("a column of the row has a wrong type")  # noqa: TRY004 - one error for all that is no event
-    body = orjson.loads(stored)
+    body: Any = orjson.loads(stored)
     metadata = body.get("metadata") if isinstance(body, dict) else None
-    if not isinstance(metadata, dict):
+    if not (isinstance(body, dict) and isinstance(metadata, dict)):
         raise ValueError("the row holds no object")  # noqa: TRY004
     metadata["resourceVersion"] = str(resource_version)  # the column is right, whatever the JSON says
-    return Event.from_core_v1(body)
+    return body

@@ -12,18 +12,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import orjson
 
 from mpbroadcast.base.clock import SYSTEM_CLOCK
 from mpbroadcast.errors import StoreError
 from mpbroadcast.event.model import Event
 from mpbroadcast.store import retention
-from mpbroadcast.store.merge import patched, read_patch
+from mpbroadcast.store.merge import patched, read_patch, repeated
 from mpbroadcast.store.opening import connect, plain_error, plain_errors
 from mpbroadcast.store.reading import read_changes, read_page
 from mpbroadcast.store.records import RowMaker
 from mpbroadcast.store.refusal import already_exists, invalid, not_found, unreadable
-from mpbroadcast.store.row import as_stored, decode, encode, uid_prefix
+from mpbroadcast.store.row import as_stored, decode_body, encode, last_seen, uid_prefix
 from mpbroadcast.store.selection import EVERYTHING, Changes, Page, Selection, Token
 
 if TYPE_CHECKING:
@@ -278,7 +280,10 @@ class Store:
         """
         changes = read_patch(patch)
         with self._batch():
-            row_id, current = self._current(namespace or "default", name)
+            row_id, body, current = self._current(namespace or "default", name)
+            wanted = repeated(body, current, changes)
+            if wanted is not None:
+                return current if wanted == current else self._write_repeat(row_id, body, wanted)
             wanted = patched(current, changes)
             return current if wanted == current else self._overwrite(row_id, current, wanted)
 
@@ -297,21 +302,31 @@ class Store:
             StoreError: the file cannot be written.
         """
         with self._batch():
-            row_id, current = self._current(event.namespace or "default", event.name)
+            row_id, _, current = self._current(event.namespace or "default", event.name)
             version = int(current.resource_version)
             wanted = as_stored(event, resource_version=version, uid=current.uid, created=current.creation_timestamp)
             return current if wanted == current else self._overwrite(row_id, current, wanted)
 
-    def _current(self, namespace: str, name: str) -> tuple[int, Event]:
+    def _current(self, namespace: str, name: str) -> tuple[int, dict[str, Any], Event]:
+        """Return the row's id and what it holds, as JSON object and as event."""
         query = "SELECT id, resource_version, object FROM event WHERE namespace = ? AND name = ?"
         found = self._connection.execute(query, (namespace, name)).fetchone()
         if found is None:
             raise not_found(name)
         row_id, version, stored = found
         try:
-            return row_id, decode(version, stored)
+            body = decode_body(version, stored)
+            return row_id, body, Event.from_core_v1(body)
         except ValueError as error:
             raise unreadable(name, error) from error
+
+    def _write_repeat(self, row_id: int, body: dict[str, Any], wanted: Event) -> Event:
+        version, written = self._version + 1, self._clock.now_ns()
+        body["metadata"]["resourceVersion"] = str(version)
+        row = (version, written, last_seen(wanted, written), orjson.dumps(body), row_id)
+        self._connection.execute(_UPDATE_REPEAT, row)
+        self._version = version
+        return wanted.replace(resource_version=str(version))
 
     def _overwrite(self, row_id: int, current: Event, wanted: Event) -> Event:
         version, written = self._version + 1, self._clock.now_ns()
@@ -418,7 +433,7 @@ class Store:
             StoreError: the file cannot be read.
         """
         with plain_errors(self.path):
-            return self._current(namespace or "default", name)[1]
+            return self._current(namespace or "default", name)[2]
 
     def namespaces(self) -> tuple[str, ...]:
         """Return every namespace that holds an event, sorted. Reads one index entry per namespace.

@@ -187,7 +187,7 @@ def test_an_empty_lane_is_taken_before_one_with_a_backlog():
     lane = dead.said()
     dead.kill()
     for _ in range(8):  # where a claimer begins to look depends on its pid
-        child = Child(lambda: ring.claim_lane())
+        child = Child(ring.claim_lane)
         assert 1 - lane == child.said()
         child.kill()
 
