@@ -29,7 +29,7 @@ def main() -> None:
             continue
         question = asked.question
         if options.quick:
-            question = dataclasses.replace(question, arguments=asked.quick or question.arguments)
+            question = dataclasses.replace(question, arguments=asked.quick or question.arguments, own_arguments={})
         tables.append((asked, ask(question, repeats=2 if options.quick else options.repeats, say=_say)))
     write(where, tables)
     voids = [run["void"] for _, table in tables for runs in table.runs.values() for run in runs if "void" in run]

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 
 from bench.flooding import Gate, forked, join
-from bench.harness import result, scenario_main
+from bench.harness import cpu_of_helpers, result, scenario_main
 from bench.recorder import REFERENCE
 from mpbroadcast.event_broadcaster import EventBroadcaster
 
@@ -28,11 +28,13 @@ def ours(seconds):
         _step()
         accepted += event(REFERENCE, "Normal", "Step", "one step further")
     delivered = broadcaster.stats().watchers[0].handled  # while it runs: no flush before
+    helpers = cpu_of_helpers(broadcaster)
     report = broadcaster.shutdown()
     return result(
         sent=accepted,
         received=report.watchers[0].handled,
         seconds=seconds,
+        helpers=helpers,
         steps_per_second=accepted / seconds,
         delivered_per_second=delivered / seconds,
     )

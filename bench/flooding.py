@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench import rivals
-from bench.harness import result
+from bench.harness import cpu_of_helpers, result
 from mpbroadcast.broadcaster import Broadcaster, FullChannelBehavior
 from mpbroadcast.ring import _ring
 
@@ -21,12 +21,13 @@ _PAGE = 4096
 
 
 class Gate:
-    """A shared page on which processes say that they are ready, and wait for the start."""
+    """A shared page: processes say that they are ready, wait for the start, and say what CPU they took since."""
 
     def __init__(self) -> None:
         import mmap
 
         self.page = mmap.mmap(-1, _PAGE)
+        self.cpu = memoryview(self.page)[_PAGE // 2 :].cast("d")
 
     def ready(self, index: int) -> None:
         self.page[1 + index] = 1
@@ -41,6 +42,14 @@ class Gate:
     def wait(self) -> None:
         while not self.page[0]:
             time.sleep(0.0005)
+
+    def timed(self, index: int, work: Callable[[], object]) -> None:
+        """Ready, wait, work: what the work took of this process's CPU is kept."""
+        self.ready(index)
+        self.wait()
+        began = time.process_time()
+        work()
+        self.cpu[index] = time.process_time() - began
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -70,9 +79,7 @@ def producers_of(count: int, producers: int, gate: Gate, send: Callable[[int], N
     """Forks producers that send their share of ``count`` messages when the gate opens."""
 
     def produce(index: int) -> None:
-        gate.ready(index)
-        gate.wait()
-        send(count // producers)
+        gate.timed(index, lambda: send(count // producers))
 
     return [forked(lambda index=index: produce(index)) for index in range(producers)]
 
@@ -89,13 +96,15 @@ def flood_rival(name: str, producers: int, count: int) -> dict[str, Any]:
     pids = producers_of(count, producers, gate, send)
     channel.consumer()
     gate.wait_for(producers)
+    own = time.process_time()
     gate.open()
     began, received = time.perf_counter(), 0
     while received < count:
         received += channel.get_some()
     seconds = time.perf_counter() - began
     join(pids)
-    return result(sent=count, received=received, seconds=seconds)
+    cpu = time.process_time() - own + sum(gate.cpu[:producers])
+    return result(sent=count, received=received, seconds=seconds) | {"cpu_seconds": cpu}
 
 
 def put_all(broadcaster: Broadcaster, share: int) -> None:
@@ -122,22 +131,25 @@ def flood_ours(producers: int, count: int, watchers: int = 1) -> dict[str, Any]:
 
     def consumer(index: int) -> None:
         watch = broadcaster.watch()
-        gate.ready(producers + index)
-        gate.wait()
-        if consume(watch) != count:
+        gate.timed(producers + index, lambda: check(consume(watch)))
+
+    def check(received: int) -> None:
+        if received != count:
             raise SystemExit("a watcher missed something")
 
     pids = producers_of(count, producers, gate, lambda share: put_all(broadcaster, share))
     pids += [forked(lambda index=index: consumer(index)) for index in range(watchers - 1)]
     watch = broadcaster.watch()
     gate.wait_for(producers + watchers - 1)
+    helpers, own = cpu_of_helpers(broadcaster), time.process_time()
     gate.open()
     began = time.perf_counter()
     received = consume(watch)
     join(pids)
     seconds = time.perf_counter() - began
+    cpu = cpu_of_helpers(broadcaster) - helpers + time.process_time() - own + sum(gate.cpu[: producers + watchers - 1])
     report = broadcaster.shutdown()
-    return result(sent=report.accepted, received=received, seconds=seconds)
+    return result(sent=report.accepted, received=received, seconds=seconds) | {"cpu_seconds": cpu}
 
 
 def fan_out_rival(name: str, producers: int, count: int, watchers: int) -> dict[str, Any]:
@@ -158,20 +170,23 @@ def fan_out_rival(name: str, producers: int, count: int, watchers: int) -> dict[
 
     def consume(index: int) -> None:
         outboxes[index].consumer()
-        gate.ready(producers + index)
-        gate.wait()
+        gate.timed(producers + index, lambda: take(outboxes[index]))
+
+    def take(outbox: Any) -> None:
         received = 0
         while received < count:
-            received += outboxes[index].get_some()
+            received += outbox.get_some()
 
     pids = producers_of(count, producers, gate, send)
     pids += [forked(lambda index=index: consume(index)) for index in range(watchers)]
-    gate.wait_for(producers + watchers)
-    pids.append(forked(distribute))
+    pids.append(forked(lambda: gate.timed(producers + watchers, distribute)))
+    gate.wait_for(producers + watchers + 1)
     gate.open()
     began = time.perf_counter()
     join(pids)
-    return result(sent=count, received=count, seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    cpu = sum(gate.cpu[: producers + watchers + 1])
+    return result(sent=count, received=count, seconds=seconds) | {"cpu_seconds": cpu}
 
 
 def pump(name: str, inbox: Any, outboxes: list[Any], count: int) -> None:

@@ -10,7 +10,7 @@ import multiprocessing
 import time
 
 from bench.flooding import Gate, forked, join
-from bench.harness import result, scenario_main
+from bench.harness import cpu_of_helpers, result, scenario_main
 from bench.recorder import REFERENCE, TEXT
 from mpbroadcast.broadcaster import FullChannelBehavior
 from mpbroadcast.event_broadcaster import EventBroadcaster
@@ -43,8 +43,10 @@ def ours(count):
             time.sleep(0.0005)
     broadcaster.flush()
     seconds = time.perf_counter() - began
+    helpers = cpu_of_helpers(broadcaster)
     report = broadcaster.shutdown()
-    return result(sent=report.accepted, received=min(w.handled for w in report.watchers), seconds=seconds)
+    received = min(w.handled for w in report.watchers)
+    return result(sent=report.accepted, received=received, seconds=seconds, helpers=helpers)
 
 
 def mp_queue(count):

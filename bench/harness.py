@@ -7,6 +7,7 @@ is shared and noisy: what counts is the ratio of two runs that were made one rig
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Missing", "Question", "Table", "ask", "machine", "percentiles", "result", "scenario_main"]
+__all__ = ["Missing", "Question", "Table", "ask", "cpu_of_helpers", "machine", "percentiles", "result", "scenario_main"]
 
 TIMEOUT = 300  # seconds for one run; a rival that hangs is reported as such
 
@@ -41,6 +42,7 @@ class Question:
         ours: the name of our contender.
         rivals: the names of the others.
         arguments: passed to each run.
+        own_arguments: passed instead to the runs of some contenders: a slow one needs no long run for a steady rate.
         unit: of the figure; with ``higher`` better.
         figure: which key of a run's result counts.
         target: what the ratio ours/rival (or our figure, with ``absolute``) should be, as text.
@@ -51,6 +53,7 @@ class Question:
     ours: str
     rivals: Sequence[str]
     arguments: Sequence[str] = ()
+    own_arguments: dict[str, Sequence[str]] = field(default_factory=dict)
     unit: str = "events/s"
     higher: bool = True
     figure: str = "rate"
@@ -100,24 +103,42 @@ def ask(question: Question, *, repeats: int, say: Callable[[str], object] = lamb
     """Warms every contender up once, then runs them in turn: ours, rival, ours, rival..."""
     table = Table(question)
     contenders = [question.ours, *question.rivals]
+
+    def once(contender: str) -> dict[str, Any]:
+        return run_once(question.module, contender, question.own_arguments.get(contender, question.arguments))
+
     for contender in list(contenders):
-        run = run_once(question.module, contender, question.arguments)
+        run = once(contender)
         if "missing" in run:
             table.missing[contender] = run["missing"]
             contenders.remove(contender)
     for number in range(repeats):
         for contender in contenders:
-            run = run_once(question.module, contender, question.arguments)
+            run = once(contender)
             table.runs.setdefault(contender, []).append(run)
             shown = run.get("void") or f"{run.get(question.figure):,.4g} {question.unit}"
             say(f"{question.name} {number + 1}/{repeats} {contender}: {shown}")
     return table
 
 
-def result(*, sent: int, received: int, seconds: float, lost: int = 0, **more: Any) -> dict[str, Any]:
-    """What a run prints: a rate, the accounting, and the CPU time of this process and its children."""
+def cpu_of_helpers(broadcaster: Any) -> float:
+    """Seconds of CPU of a broadcaster's helpers so far. They are nobody's children, so no ``wait`` tells it."""
+    shot = broadcaster._ring.snapshot()
+    pids = {shot["dist_pid"], shot["dist_spare_pid"]}
+    pids |= {slot[who] for slot in shot["slots"] if slot["managed"] for who in ("consumer_pid", "spare_pid")}
+    seconds = 0.0
+    for pid in pids - {0, os.getpid()}:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            seconds += int(file.read().split()[0]) / 1e9
+    return seconds
+
+
+def result(
+    *, sent: int, received: int, seconds: float, lost: int = 0, helpers: float = 0.0, **more: Any
+) -> dict[str, Any]:
+    """What a run prints: a rate, the accounting, and the CPU time of this process, its children and ``helpers``."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime + helpers
     return {
         "sent": sent,
         "received": received,

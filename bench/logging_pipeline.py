@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.harness import Missing, result, scenario_main
+from bench.harness import Missing, cpu_of_helpers, result, scenario_main
 from bench.recorder import REFERENCE, TEXT
 from mpbroadcast.base import klog
 from mpbroadcast.broadcaster import FullChannelBehavior
@@ -77,8 +77,10 @@ def _logged(logf, path, count):
     recorded = time.perf_counter() - began
     broadcaster.flush()
     seconds = time.perf_counter() - began
+    helpers = cpu_of_helpers(broadcaster)
     broadcaster.shutdown()
-    return result(sent=count, received=_lines(path), seconds=seconds, call_us=recorded / count * 1e6)
+    call_us = recorded / count * 1e6
+    return result(sent=count, received=_lines(path), seconds=seconds, helpers=helpers, call_us=call_us)
 
 
 def queue_handler(count):
@@ -141,4 +143,4 @@ CONTENDERS = {
 }
 
 if __name__ == "__main__":
-    scenario_main(CONTENDERS, count=50_000)
+    scenario_main(CONTENDERS, count=100_000)

@@ -8,4 +8,4 @@ CONTENDERS = {"mpbroadcast": lambda count: flood_ours(4, count, watchers=3)} | {
 }
 
 if __name__ == "__main__":
-    scenario_main(CONTENDERS, count=300_000)
+    scenario_main(CONTENDERS, count=2_000_000)

@@ -9,4 +9,4 @@ CONTENDERS = {"mpbroadcast": lambda count: flood_ours(1, count)} | {
 }
 
 if __name__ == "__main__":
-    scenario_main(CONTENDERS, count=300_000)
+    scenario_main(CONTENDERS, count=3_000_000)

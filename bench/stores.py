@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bench.flooding import forked, join
-from bench.harness import result, scenario_main
+from bench.harness import cpu_of_helpers, result, scenario_main
 from bench.recorder import TEXT
 from mpbroadcast.broadcaster import FullChannelBehavior
 from mpbroadcast.correlator.options import CorrelatorOptions
@@ -44,8 +44,10 @@ def _run(make_sink, correlator, count):
         join([forked(produce)])
         broadcaster.flush()
         seconds = time.perf_counter() - began
+        helpers = cpu_of_helpers(broadcaster)
         report = broadcaster.shutdown(timeout=60)
-        return result(sent=report.accepted - 1, received=report.watchers[0].handled - 1, seconds=seconds)
+        handled = report.watchers[0].handled - 1
+        return result(sent=report.accepted - 1, received=handled, seconds=seconds, helpers=helpers)
 
 
 CONTENDERS = {
@@ -58,4 +60,4 @@ CONTENDERS = {
 }
 
 if __name__ == "__main__":
-    scenario_main(CONTENDERS, count=60_000)
+    scenario_main(CONTENDERS, count=120_000)

@@ -50,8 +50,8 @@ def _watchers(run: dict[str, Any]) -> int:
     return sum(count for kind, count in run["kills"].items() if not kind.startswith(("worker", "churn", "distributor")))
 
 
-def _takeover(run: dict[str, Any]) -> str:
-    times = run.get("takeover_ms")
+def _takeover(run: dict[str, Any], key: str = "takeover_ms") -> str:
+    times = run.get(key)
     return f"{_at(times, 0.5):.1f} / {_at(times, 0.99):.0f} ms" if times else "-"
 
 
@@ -73,6 +73,7 @@ ROWS = (
     ("**hangs**", lambda r: _number(len(r["hangs"]))),
     ("processes left behind", lambda r: _number(r["left_over"]) if "left_over" in r else "-"),
     ("takeover of a killed distributor, p50 / p99", _takeover),
+    ("the same where its spare ran", lambda r: _takeover(r, "plain_takeover_ms")),
     ("a call, p50", lambda r: _time(r["calls"]["p50"])),
     ("a call, p99.9", lambda r: _time(r["calls"]["p999"])),
     ("longest call", lambda r: _time(r["calls"]["longest"])),

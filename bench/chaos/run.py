@@ -136,9 +136,14 @@ class _Run:
     def _time_takeover(self) -> None:
         """From the kill until a successor has finished a round."""
         began, ring = time.monotonic_ns(), self.ring.ring
+        spare = ring.get("dist_spare_pid")
+        ran = state_of(spare) in ("R", "S")
         while time.monotonic_ns() - began < 2_000_000_000:
             if ring.get("round_ts") > began:
-                self.tormentor.takeovers.append((time.monotonic_ns() - began) / 1e6)
+                took = (time.monotonic_ns() - began) / 1e6
+                self.tormentor.takeovers.append(took)
+                if ran and ring.get("dist_pid") == spare:
+                    self.tormentor.plain_takeovers.append(took)
                 return
             time.sleep(0.0005)
             self.tormentor.wake(time.monotonic())
@@ -276,6 +281,7 @@ def run_ours(
         "hangs": tormentor.hangs,
         "left_over": len(left),
         "takeover_ms": sorted(tormentor.takeovers),
+        "plain_takeover_ms": sorted(tormentor.plain_takeovers),
         "shutdown_seconds": report["seconds"],
         "report": report["report"],
         **account.timing(lives),

@@ -70,6 +70,7 @@ class Tormentor:
         self.stops: Counter[str] = Counter()
         self.hangs: list[str] = []
         self.takeovers: list[float] = []
+        self.plain_takeovers: list[float] = []  # those of them in which the spare ran, and was the one to take over
         self._targets, self._weights, self._life, self._rate = targets, weights, life, rate
         self._sleeping: list[tuple[float, Target]] = []
         self._next = time.monotonic()
