@@ -104,6 +104,10 @@ class Distributor:
         """No code but this package's runs in here."""
         return False
 
+    def cause(self) -> str:
+        """Nothing is known: no mark is left here."""
+        return ""
+
     def work(self, tick: Callable[[], None]) -> None:
         """Distributes until everything is drained. Blocks; the caller holds ``LOCK_DIST``.
 

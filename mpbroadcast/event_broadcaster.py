@@ -61,14 +61,16 @@ class EventBroadcaster(Broadcaster):
     ) -> WatcherHandle:
         """Calls a handler for each event, one after another, in a process of its own.
 
-        A handler that raises is logged and counted as failed, and the next event follows. One that crashes its process
-        three times on the same event loses that event, which is counted as given up and logged.
+        A handler that raises is logged and counted as failed, and the next event follows. One that ends its process
+        three times on the same event (a crash, an exit; ten times where nobody knows who killed it) loses that event,
+        which is counted as given up and logged.
 
         Args:
             handler: a function or a coroutine function of one `Event`.
             name: of the watcher; by default the handler's.
             filter: a predicate on the event, run before the handler; what it refuses is counted as filtered.
-            setup: runs once in the watcher's process before the first event: logging, clients, connections.
+            setup: runs once in the watcher's process before the first event: logging, clients, connections. One that
+                fails is tried again, ever more seldom, while the events wait.
             where: ``process``, or ``thread`` of this process.
             full_channel_behavior: None: as the broadcaster says.
         """

@@ -49,13 +49,17 @@ BACKOFF_FIRST: Final = (
 BACKOFF_LAST: Final = 30.0
 BACKOFF_KILLED: Final = 0.5  # the longest pause after one that did not crash: whoever kills it sets the pace
 BACKOFF_FORGET: Final = (10.0, 1.0)  # lasting so many times its pause, and so many seconds, starts the count anew
+SPARE_PAUSE: Final = (1.0, 60.0)  # seconds until a spare that could not be forked is tried again: first, longest
+FREE_DESCRIPTORS: Final = 8  # that a helper needs to come up, and then some
+SPARE_DESCRIPTORS: Final = 3  # the same for a spare, which is a fork of a helper
 RESCUE_SECONDS: Final = 5.0  # for a partner that was started again to announce itself
 _BOOT: Final = (  # what an exec'd helper runs: its path first, so that it imports what its parent would
     "import os,pickle,sys;f=os.fdopen(int(sys.argv[1]),'rb');sys.path[:]=pickle.load(f);"
     "from mpbroadcast.helper import run_spawned;run_spawned(f)"
 )
 
-_TAKES_OVER, _FAILED = 0, 1  # kinds of lines
+_TAKES_OVER, _FAILED, _NO_SPARE = 0, 1, 2  # kinds of lines
+_END: Final = os._exit  # as it is before a handler's process marks those who call it
 
 _SPAWNED: Final[list[bytes]] = []  # in an exec'd helper: what it was started from, for its later spares
 
@@ -108,6 +112,9 @@ class Job(Protocol):
     def crashed(self) -> bool:
         """Whether the last worker died by a fault of its own; one that was killed from outside did not."""
 
+    def cause(self) -> str:
+        """How the last worker ended, in words, as far as it left a mark; else empty."""
+
     def work(self, tick: Callable[[], None]) -> None:
         """The work itself, to its end; calls ``tick`` about once a second."""
 
@@ -128,6 +135,13 @@ def start_process(job: Job, *, context: str, keep_fds: Iterable[int] = ()) -> No
         _ = job.segment.fd  # a helper without it could do nothing, and nobody would hear of it
     except SegmentError as error:
         raise HelperError(f"{job.title} cannot be started: {error}") from error
+    try:
+        _check_descriptors(job, FREE_DESCRIPTORS)
+    except OSError as error:
+        raise HelperError(
+            f"{job.title} cannot be started: fewer than {FREE_DESCRIPTORS} file descriptors are free"
+            f" ({os.strerror(error.errno or 0)}); close some, or raise ulimit -n"
+        ) from error
     if context != "fork" and not sys.executable:  # an interpreter inside of another program
         if context == "spawn":
             raise HelperError(f"{job.title} cannot be spawned: sys.executable is empty; use context='fork'")
@@ -154,10 +168,19 @@ def reap_orphans() -> None:
 
 
 def start_thread(job: Job) -> threading.Thread:
-    """Runs a job as a daemon thread of this process: ``processes=False``, ``where="thread"``."""
+    """Runs a job as a daemon thread of this process: ``processes=False``, ``where="thread"``. Does not block.
+
+    Raises:
+        HelperError: there is no descriptor for the job's lock, or no thread can be started.
+    """
+    try:
+        held = job.segment.ring.lock(job.lock)  # here, where its failure is heard
+    except SegmentError as error:
+        raise HelperError(f"{job.title} cannot be started: {error}") from error
 
     def run() -> None:
-        job.segment.ring.lock(job.lock, True)
+        if not held:
+            job.segment.ring.lock(job.lock, True)
         job.begin()
         job.count_start()
         job.announce(os.getpid(), _ring.start_ticks(os.getpid()), 0, 0)
@@ -167,8 +190,26 @@ def start_thread(job: Job) -> threading.Thread:
             _log.exception("%s failed", job.title)
 
     thread = threading.Thread(target=run, name=job.title, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise HelperError(f"{job.title} cannot be started: {error}") from error
     return thread
+
+
+def _check_descriptors(job: Job, n: int) -> None:
+    """A helper is a fork of this process, with its descriptors: want of them would end it where nobody hears of it.
+
+    Raises:
+        OSError: fewer than ``n`` are free.
+    """
+    tried: list[int] = []
+    try:
+        while len(tried) < n:
+            tried.append(os.dup(job.segment.fd))
+    finally:
+        for fd in tried:
+            os.close(fd)
 
 
 def _fork_away(run: Callable[[], None]) -> None:
@@ -200,13 +241,13 @@ def _second_fork(run: Callable[[], None]) -> NoReturn:
         try:
             pid = os.fork()
         except OSError as error:
-            os._exit(error.errno or errno.EAGAIN)
+            _END(error.errno or errno.EAGAIN)
         if pid == 0:
             run()
     except BaseException:  # noqa: BLE001 - a helper ends here, whatever it was
         traceback.print_exc()
     finally:
-        os._exit(0)
+        _END(0)
 
 
 def _pickled(job: Job, *, main_module: bool) -> bytes:
@@ -301,7 +342,7 @@ def _exit() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(0)
+    _END(0)
 
 
 def _reset_signals() -> None:
@@ -369,7 +410,7 @@ def _run_helper(job: Job, said: Said | None = None) -> None:
 
     Args:
         job: its work.
-        said: what the workers before this one have said of `_TAKES_OVER` and `_FAILED`.
+        said: what the workers before this one have said of `_TAKES_OVER`, `_FAILED` and `_NO_SPARE`.
     """
     _set_title(job, spare=True)
     before = job.progress()
@@ -394,9 +435,12 @@ class _Worker:
 
     def __init__(self, job: Job, said: Said | None) -> None:
         self._job = job
+        self._cause = job.cause()
         self._follows = said is not None  # a worker that forked this process
-        self._said = said or Said(2)
+        self._said = said or Said(3)
         self._spare = 0
+        self._spare_pause = SPARE_PAUSE[0]
+        self._spare_at = float("-inf")  # when the next try for one is due
         self._lasting_at = float("inf")
         self._rescued_at = float("-inf")
 
@@ -429,31 +473,39 @@ class _Worker:
 
     def _say_restarts(self, *, final: bool = False) -> None:
         if n := self._said.due(_TAKES_OVER, final=final):
-            _log.warning("%s: process %d takes over%s", self._job.title, os.getpid(), _since_last(n))
+            cause = f"; the last one {self._cause}" if self._cause else ""
+            _log.warning("%s: process %d takes over%s%s", self._job.title, os.getpid(), cause, _since_last(n))
 
     def _announce(self) -> None:
         start, spare_start = _ring.start_ticks(os.getpid()), _ring.start_ticks(self._spare) if self._spare else 0
         self._job.announce(os.getpid(), start, self._spare, spare_start)
 
     def _tick(self) -> None:
-        """A dead spare is reaped and replaced, while this process has only one thread."""
+        """Once a second: the back-off, the log, and the spare, which is replaced while there is only one thread."""
         if time.monotonic() > self._lasting_at:
             self._lasting_at = float("inf")
             self._job.forget_restarts()
         self._say_restarts()
         self._look_after_partner()
-        if not self._spare:
+        self._look_after_spare()
+
+    def _look_after_spare(self) -> None:
+        """A spare that died is reaped and replaced; one that could not be forked is tried again, ever more seldom."""
+        if self._spare:
+            with contextlib.suppress(ChildProcessError):
+                pid, _ = os.waitpid(self._spare, os.WNOHANG)
+                if pid == 0:
+                    return
+            self._spare = 0
+            self._announce()
+        if time.monotonic() < self._spare_at:
             return
-        with contextlib.suppress(ChildProcessError):
-            pid, _ = os.waitpid(self._spare, os.WNOHANG)
-            if pid == 0:
-                return
-        self._spare = 0
         if _SPAWNED:  # a fork would take along what the handler has opened since; a fresh interpreter does not
             self._fork_spare(lambda: _exec_python(_job_file(_SPAWNED[0]), self._job))
-        elif len(list(pathlib.Path("/proc/self/task").iterdir())) == 1:
+        elif _has_one_thread():
             self._fork_spare(lambda: _run_helper(self._job, self._said))
-        self._announce()
+        if self._spare:
+            self._announce()
 
     def _look_after_partner(self) -> None:
         """Worker and spare of the distributor died at once, and the application says nothing, or has died, too."""
@@ -470,9 +522,15 @@ class _Worker:
 
     def _fork_spare(self, run: Callable[[], None]) -> None:
         try:
+            _check_descriptors(self._job, SPARE_DESCRIPTORS)
             pid = os.fork()
         except OSError as error:
-            _log.warning("%s has no spare: %s", self._job.title, os.strerror(error.errno or 0))
+            self._spare_at = time.monotonic() + self._spare_pause
+            self._spare_pause = min(self._spare_pause * 2, SPARE_PAUSE[1])
+            self._said.add(_NO_SPARE)
+            if n := self._said.due(_NO_SPARE):
+                why = os.strerror(error.errno or 0)
+                _log.warning("%s has no spare: %s; tried again%s", self._job.title, why, _since_last(n))
             return
         if pid == 0:
             try:
@@ -482,3 +540,12 @@ class _Worker:
             finally:
                 _exit()
         self._spare = pid
+        self._spare_pause = SPARE_PAUSE[0]
+        self._spare_at = time.monotonic() + self._spare_pause  # one that dies at once is not followed at once
+
+
+def _has_one_thread() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - its iterdir() costs more
+    except OSError:  # no descriptor is free: it is asked again
+        return False

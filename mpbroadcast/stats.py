@@ -128,7 +128,7 @@ class WatcherStats:
         forwarded: events put into its ring.
         handled: of those, the ones its handler returned from (for a sink: written, or rightly not written).
         failed: the ones its handler raised for, or a sink refused.
-        given_up: the ones that crashed the handler three times, or that a sink gave up.
+        given_up: the ones that ended the handler's process again and again, or that a sink gave up.
         filtered: the ones its ``filter`` refused.
         lost: the ones in corrupt stretches of its ring.
         dropped: events that found its ring full; never put into it.

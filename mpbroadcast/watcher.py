@@ -11,9 +11,10 @@ import contextlib
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
 
 from mpbroadcast.base.notices import Notices
 from mpbroadcast.errors import NotTheConsumer, SegmentError
@@ -38,12 +39,29 @@ LONG_BATCH: Final = 0.05  # seconds: how long a watcher may take to see that it 
 IDLE_SECONDS: Final = 1.0  # between two looks at whether anybody still needs this watcher
 FORSAKEN_SECONDS: Final = 10.0  # without application and distributor; by then a partner would have been started
 CLOSING_SECONDS: Final = 5.0  # for a distributor that has only just started
-GIVE_UP_AFTER_CRASHES: Final = 3
+GIVE_UP_AFTER_CRASHES: Final = 3  # deaths of its own doing
+GIVE_UP_AFTER_KILLS: Final = 10  # deaths in the middle of the handler's call that left no mark
 _OTHERS: Final = ("owner", "dist", "dist_spare")
-UNCAUGHT: Final = 255  # crash mark of an exception that nobody caught; smaller ones are signal numbers
-NOT_OPENED: Final = 254  # crash mark of a handler that could not even be opened
+_SETUP_PAUSE: Final = (0.1, 30.0, 1.0)  # seconds until a thread tries its setup again: first, last, last at the end
+_PAUSE_SLICE: Final = 0.02  # seconds between two looks at whether it is over
+
+# Crash marks, which tell a worker how the one before it ended; smaller ones are signal numbers.
+UNCAUGHT: Final = 255  # an exception that nobody caught
+NOT_OPENED: Final = 254  # while its handler was being opened: no event is to blame
+EXITED: Final = _ring.MARK_EXIT  # by os._exit() or C's exit()
+IN_HAND: Final = 252  # in the middle of the handler's call, and left no other mark: SIGKILL, or C's _exit()
 
 _log = logging.getLogger("mpbroadcast")
+
+_forks = 0  # how many forks lie between this process and the first that imported this module
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 - of the process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 class Slot:
@@ -330,21 +348,25 @@ class EachHandler:
         self._setup = setup
         self._loop: asyncio.AbstractEventLoop | None = None
         self._notices = Notices(_log)
+        self._forks = _forks
 
     def open(self, **_: object) -> None:
         """Runs ``setup``."""
+        self._forks = _forks
         if self._setup is not None:
             self._setup()
 
     def handle(self, records: Sequence[Record], settle: Callable[[int, int], Any]) -> None:
         """One call for each record, settled at once: a killed watcher repeats one record at the most.
 
-        A handler with a ``flush`` buffers, so its records are settled together, after that.
+        A handler with a ``flush`` buffers, so its records are settled together, after that. A child that the handler
+        forked, and that comes back out of it, ends here.
         """
         flush = getattr(self._handler, "flush", None)
         settled: list[tuple[int, int]] = []
         tell = settle if flush is None else lambda sequence, outcome: settled.append((sequence, outcome))
         decode, keep, handler, handled = self._decode, self._keep, self._handler, _ring.HANDLED
+        forks = self._forks
         for sequence, kind, payload in records:
             item: Any = None
             try:
@@ -355,7 +377,11 @@ class EachHandler:
                 result = handler(item)
                 if result is not None and inspect.isawaitable(result):
                     self._run(result)
+                if _forks != forks:
+                    _end_child(None)
             except BaseException as error:  # noqa: BLE001 - nor do sys.exit() and a cancelled coroutine end the watcher
+                if _forks != forks:
+                    _end_child(error)
                 self._say(error, _short(item, payload))
                 tell(sequence, _ring.FAILED)
                 continue
@@ -400,6 +426,52 @@ def _short(item: Any, payload: bytes) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
+def _end_child(error: BaseException | None) -> NoReturn:
+    """Ends a child that a handler forked: it must not go on as a second watcher.
+
+    Args:
+        error: what it raised; None: it returned.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        code = 1
+        _log.error("a child that a handler forked failed", exc_info=error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def _mark_exits(ring: _ring.Segment, index: int) -> None:
+    """From now on ``os._exit()`` leaves a mark when this process calls it; in its children it does not.
+
+    C's ``exit()`` is marked by the extension. The helper itself ends by the function as it was before.
+    """
+    pid, leave = os.getpid(), os._exit
+
+    def leave_marked(status: int) -> NoReturn:
+        if os.getpid() == pid:
+            with contextlib.suppress(Exception):
+                ring.slot_set(index, "crash_mark", EXITED)
+        leave(status)
+
+    os._exit = leave_marked
+
+
+def _cause(mark: int) -> str:
+    """How a worker ended that left this mark, in words; empty where it left none."""
+    known = {
+        0: "",
+        UNCAUGHT: "failed with an exception",
+        NOT_OPENED: "ended in its setup",
+        EXITED: "ended by an exit in its handler",
+        IN_HAND: "was killed, or ended itself, while it handled an event",
+    }
+    return known.get(mark, f"crashed by signal {mark}")
+
+
 class Watcher:
     """A watcher's work, as a helper process or a thread runs it.
 
@@ -428,6 +500,9 @@ class Watcher:
         self.title = f"mpbroadcast: watcher {name}"
         self._handler = handler
         self.partner = partner
+        # A sink may hold an event for hours, while its other side is away: a kill then says nothing about the event.
+        self._blames_kills = own_process and isinstance(handler, EachHandler)
+        self._pid = 0
         self._forsaken_since: float | None = None
 
     def needed(self) -> bool:
@@ -494,24 +569,37 @@ class Watcher:
         return ring.slot_get(index, "handed") + ring.slot_get(index, "handling_ns")
 
     def crashed(self) -> bool:
-        """Whether the last worker left a crash mark."""
-        return bool(self.segment.ring.slot_get(self.slot.index, "crash_mark"))
+        """Whether the last worker ended by its own doing, as far as that can be known."""
+        return self.segment.ring.slot_get(self.slot.index, "crash_mark") not in (0, IN_HAND)
+
+    def cause(self) -> str:
+        """How the last worker ended, in words; empty where nothing is known."""
+        return _cause(self.segment.ring.slot_get(self.slot.index, "crash_mark"))
 
     def work(self, tick: Callable[[], None]) -> None:
         """Handles records until the slot is closed and its ring empty. Blocks; the caller holds the slot's lock."""
         try:
             self._work(tick)
         except BaseException:
-            if not self._own_process:  # a thread has no spare: nobody is to wait for it any more
-                self.segment.ring.slot_set(self.slot.index, "finished", 1)
-                self.slot.stop()
+            if not self._own_process:
+                # A thread has no spare, so nobody is to wait for it. Its ring is filled on, and what does not fit is
+                # dropped: all that it does not handle stays in the report, as its backlog or as dropped.
+                ring, index = self.segment.ring, self.slot.index
+                ring.slot_set(index, "policy", _ring.POLICY_DROP)
+                ring.slot_set(index, "finished", 1)
             raise
 
     def _work(self, tick: Callable[[], None]) -> None:
         ring, index = self.segment.ring, self.slot.index
-        self._open()
+        mark = ring.slot_get(index, "crash_mark")
+        self._pid = os.getpid()
+        if self._own_process:
+            self._open(mark)
+        elif not self._open_in_thread():
+            ring.slot_set(index, "finished", 1)
+            return
         reader = _ring.Reader(ring, index)
-        cautious_until = self._after_crash(reader)
+        cautious_until = self._after_crash(reader, mark)
         last_tick, most = time.monotonic(), FIRST_BATCH
         pause: float | None = None
         while True:
@@ -539,17 +627,46 @@ class Watcher:
         ring.slot_set(index, "finished", 1)
         self.slot.release()
 
-    def _open(self) -> None:
+    def _open(self, mark: int) -> None:
+        """Opens the handler in a process of its own; ``mark`` is what its predecessor left."""
         ring, index = self.segment.ring, self.slot.index
-        handed = ring.slot_get(index, "handed")
-        try:
-            self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
-        except BaseException:  # for the back-off alone: no event is to blame
-            if not ring.slot_get(index, "crash_mark"):
-                ring.slot_set(index, "crash_mark", NOT_OPENED)
-            raise
-        if self._own_process:
-            ring.mark_crashes(index)
+        if mark in (0, IN_HAND):  # for the back-off and the log: whoever dies in here has no event to blame
+            ring.slot_set(index, "crash_mark", NOT_OPENED)
+        self._open_handler()
+        ring.mark_crashes(index)
+        _mark_exits(ring, index)
+
+    def _open_handler(self) -> None:
+        handed = self.segment.ring.slot_get(self.slot.index, "handed")
+        self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
+
+    def _open_in_thread(self) -> bool:
+        """Opens the handler, trying again as a helper's spares would; its events wait in the ring meanwhile.
+
+        Returns:
+            False: the time of a shutdown is over.
+        """
+        first, last, last_of_all = _SETUP_PAUSE
+        notices, pause = Notices(_log), first
+        while True:
+            try:
+                self._open_handler()
+            except BaseException as error:  # noqa: BLE001 - whatever it was, it may go better the next time
+                notices.say(
+                    "setup", "watcher %r failed in its setup, which is tried again; its events wait: %s", self.name,
+                    _short(error, b""), error=error,
+                )  # fmt: skip
+            else:
+                notices.flush(final=True)
+                return True
+            began = time.monotonic()
+            while (waited := time.monotonic() - began) < pause:
+                if self.slot.state in (_ring.SLOT_ABANDONED, _ring.SLOT_FREE):
+                    return False
+                if waited >= last_of_all and self.segment.ring.get("state") != _ring.RUNNING:
+                    break
+                time.sleep(min(_PAUSE_SLICE, pause - waited))
+            pause = min(pause * 2, last)
 
     def _count(self, name: str, n: int = 1) -> None:
         self.segment.ring.slot_count(self.slot.index, CELLS[name], n)
@@ -563,44 +680,59 @@ class Watcher:
         ring, index, n = self.segment.ring, self.slot.index, len(records)
         ring.slot_set(index, "handed", max(records[-1][0], ring.slot_get(index, "handed")))
         began = time.perf_counter()
+        if self._blames_kills:
+            ring.slot_set(index, "crash_mark", IN_HAND)
         try:
             self._handler.handle(records, reader.settle)
-        except BaseException:
+        except BaseException as error:
+            if os.getpid() != self._pid:  # a child that the handler forked came back without Python's knowing
+                _end_child(error)
             ring.slot_set(index, "crash_mark", UNCAUGHT)
             raise
         took = time.perf_counter() - began
+        if self._blames_kills:
+            ring.slot_set(index, "crash_mark", 0)
         ring.slot_set(index, "handling_ns", ring.slot_get(index, "handling_ns") + int(took * 1e9))
         ring.slot_count(index, bucket_of(took / n), n)
         if took > LONG_BATCH:
             return max(1, n // 2)
         return min(most * 2, self._handler.batch_records) if took < LONG_BATCH / 2 else most
 
-    def _after_crash(self, reader: _ring.Reader) -> int:
-        """The poison rule, protocol section 5: what crashed three workers in a row is given up and kept in the log.
+    def _after_crash(self, reader: _ring.Reader, mark: int) -> int:
+        """The poison rule: an event that ends its process again and again is given up, and kept in the log.
+
+        Protocol section 5. A death of the process's own doing (a fatal signal, an exit, an exception that nobody
+        caught) counts: three in a row on the same event are enough. Without a mark nobody can know whether the process
+        was killed from outside, by an operator or for want of memory, or killed itself. Such a death counts only if it
+        came in the middle of the handler's call, ten of them in a row on the same event are needed, and behind a sink,
+        which may hold an event for hours while its other side is away, it never counts.
+
+        Args:
+            reader: of the ring.
+            mark: what the last worker left.
 
         Returns:
             The sequence up to which records are taken one at a time.
         """
         ring, index = self.segment.ring, self.slot.index
-        mark = ring.slot_get(index, "crash_mark")
         suspect = reader.seen + 1
         same = ring.slot_get(index, "try_pos") == suspect
         careful = suspect + self._handler.batch_records
-        if mark == NOT_OPENED:
-            ring.slot_set(index, "crash_mark", 0)
+        ring.slot_set(index, "crash_mark", 0)
         if mark in (0, NOT_OPENED):  # a kill between two crashes must not let a whole batch stand behind the suspect
             return careful if same and ring.slot_get(index, "try_count") else 0
-        ring.slot_set(index, "crash_mark", 0)
         if ring.slot_get(index, "handed") < suspect:
             return careful  # it crashed between records: the next one was never handed out and is not to blame
-        count = ring.slot_get(index, "try_count") + 1 if same else 1
+        # In shares of 1 / (3 * 10), so that deaths of both sorts add up.
+        share = GIVE_UP_AFTER_CRASHES if mark == IN_HAND else GIVE_UP_AFTER_KILLS
+        count = share + (ring.slot_get(index, "try_count") if same else 0)
         ring.slot_set(index, "try_pos", suspect)
         ring.slot_set(index, "try_count", count)
-        if count >= GIVE_UP_AFTER_CRASHES:
+        if count >= GIVE_UP_AFTER_CRASHES * GIVE_UP_AFTER_KILLS:
             for sequence, _, payload in reader.get_many(1, 1, 0) or ():
                 reader.settle(sequence, _ring.GIVEN_UP)
                 _log.error(
-                    "watcher %r crashed %d times on one record (last: signal %d); it is given up: %r",
-                    self.name, count, mark, payload[:2000],
+                    "watcher %r ended again and again on one event (the last time it %s); it is given up: %r",
+                    self.name, _cause(mark), payload[:2000],
                 )  # fmt: skip
         return careful

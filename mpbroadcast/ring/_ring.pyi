@@ -61,6 +61,9 @@ LOCK_RESCUE: Final[int]
 MANAGED_LEFT: Final[int]
 """The field ``managed`` of a slot whose watcher belonged to a program that has died."""
 
+MARK_EXIT: Final[int]
+"""The crash mark of a process that ended by ``exit()``; above every signal's number."""
+
 # outcomes for Reader.settle()
 HANDLED: Final[int]
 FAILED: Final[int]
@@ -234,7 +237,10 @@ class Segment:
         """Changes a slot's state if it is ``old``, and wakes the distributor and the slot's consumer. Atomic."""
 
     def mark_crashes(self, slot: int, /) -> None:
-        """From now on a fatal signal writes its number into the slot's ``crash_mark`` before it kills this process."""
+        """From now on a fatal signal writes its number into the slot's ``crash_mark`` before it kills this process.
+
+        C's ``exit()`` writes ``MARK_EXIT``. Children that this process forks leave the mark alone.
+        """
 
     # ---- the end
     def begin_drain(self, deadline: int, /) -> bool:

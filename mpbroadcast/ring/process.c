@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 static _Atomic uint32_t *crash_mark;
+static pid_t marked_pid; /* a child inherits the handlers, but its end is not the end of the process that is watched */
 
 int mpb_set_title(const char *title, size_t len)
 {
@@ -41,15 +43,24 @@ static void on_crash(int number)
 {
     /* One store, async-signal-safe. SA_RESETHAND has put the default back; returning from a fault would run into it again,
      * and raise() covers abort() and signals sent by kill. */
-    atomic_store_explicit(crash_mark, (uint32_t)number, memory_order_relaxed);
+    if (getpid() == marked_pid) atomic_store_explicit(crash_mark, (uint32_t)number, memory_order_relaxed);
     raise(number);
+}
+
+static void on_exit_call(void)
+{
+    if (getpid() == marked_pid) atomic_store_explicit(crash_mark, MPB_MARK_EXIT, memory_order_relaxed);
 }
 
 int mpb_mark_crashes(_Atomic uint32_t *mark)
 {
     static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
     struct sigaction action = {.sa_handler = on_crash, .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
+    static bool at_exit;
     crash_mark = mark;
+    marked_pid = getpid();
+    if (!at_exit && atexit(on_exit_call) != 0) return ENOMEM;
+    at_exit = true;
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++)
         if (sigaction(fatal[i], &action, NULL) != 0) return errno;
     return 0;

@@ -175,21 +175,6 @@ def test_a_setup_that_raises_is_said_once_and_tried_ever_more_seldom(make, capfd
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_thread_watcher_whose_setup_raises_is_waited_for_by_nobody(make):
-    def setup():
-        raise RuntimeError("no database")
-
-    broadcaster = make(processes=False)
-    broadcaster.start_event_watcher(lambda event: None, setup=setup)
-    recorder = broadcaster.new_recorder("test")
-    eventually(lambda: broadcaster.stats().watchers[0].state == "draining")
-    assert recorder.event(POD, "Normal", "R", "m")
-    assert broadcaster.flush(20)
-    began = time.monotonic()
-    assert broadcaster.shutdown(timeout=30).drained
-    assert time.monotonic() - began < 10
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_daemon_whose_first_process_exits_in_the_usual_way_keeps_its_broadcaster(tmp_path, when):
     """``sys.exit`` runs finalizers, which must not take the broadcaster from the process that adopted it."""
