@@ -225,8 +225,10 @@ class Distributor:
         for reason, (what, hint) in _LOSSES.items():
             total = shot["refused"][reason] + sum(lane["refused"][reason] for lane in shot["lanes"])
             if reason == _ring.INVALID and total:
-                last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID])
-                hint = "the last one: " + last["problem"].decode("utf-8", "replace")  # noqa: PLW2901
+                # A process that owns no lane yet has no place for a text.
+                last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID], default={"problem": b""})
+                problem = last["problem"].decode("utf-8", "replace")
+                hint = f"the last one: {problem}" if problem else ""  # noqa: PLW2901
             self._say(reason, total, f"events were not recorded: they {what}" + (f"; {hint}" if hint else ""), final)
         corrupt = sum(lane["corrupt"] for lane in shot["lanes"])
         self._say(_CORRUPT, corrupt, "corrupt stretches in lanes were skipped", final)

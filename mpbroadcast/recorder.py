@@ -7,6 +7,7 @@ be recorded is counted with its reason and answered with False; the distributor'
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import reprlib
 import time
@@ -24,7 +25,8 @@ from mpbroadcast.event.wire import KIND_RECORD
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
 
     from mpbroadcast.event.parts import EventSource
     from mpbroadcast.event.scheme import Scheme
@@ -143,7 +145,12 @@ class LaneRecorder:
         related: Any = None,
         action: str | None = None,
     ) -> bool:
-        """See `EventRecorder.event`. Never waits, never raises (but for what a signal handler raises in between)."""
+        """See `EventRecorder.event`. Never waits, and never raises but for what is none of the event's doing.
+
+        That is ``KeyboardInterrupt``, wherever it comes from, and what a signal handler written in Python raises during
+        the call: ``sys.exit()`` on SIGTERM, or a time limit. Whatever else comes out of the object or the message,
+        ``SystemExit`` too, makes the event an invalid one.
+        """
         try:
             # The common case is one dict look-up and one call into C: what is constant was encoded before.
             if annotations is None and related is None and action is None:
@@ -153,7 +160,8 @@ class LaneRecorder:
                     return self._record(static, message)
                 return self._first(reference, type, reason, message)
             return self._full(obj, type, reason, message, annotations, related, action)
-        except Exception as error:  # noqa: BLE001 - an event must never fail its caller's work
+        except BaseException as error:  # noqa: BLE001 - an event must never fail its caller's work
+            _raise_the_callers(error)
             return self._refuse(error, obj, type, reason)
 
     def eventf(
@@ -167,8 +175,12 @@ class LaneRecorder:
         related: Any = None,
         action: str | None = None,
     ) -> bool:
-        """See `EventRecorder.eventf`."""
-        message = gofmt(fmt, *args)
+        """See `EventRecorder.eventf`; of what it raises everything said of `event` holds."""
+        try:
+            message = gofmt(fmt, *args)
+        except BaseException as error:  # noqa: BLE001 - no Exception comes out of it, but a SystemExit of an argument may
+            _raise_the_callers(error)
+            return self._refuse(error, obj, type, reason)
         return self.event(obj, type, reason, message, annotations=annotations, related=related, action=action)
 
     def annotated_eventf(
@@ -181,7 +193,7 @@ class LaneRecorder:
         *args: object,
     ) -> bool:
         """See `EventRecorder.annotated_eventf`."""
-        return self.event(obj, type, reason, gofmt(fmt, *args), annotations=annotations)
+        return self.eventf(obj, type, reason, fmt, *args, annotations=annotations)
 
     def with_logger(self, logger: logging.Logger) -> LaneRecorder:
         """See `EventRecorder.with_logger`."""
@@ -244,7 +256,7 @@ class LaneRecorder:
         payload = encode_record(self._lane.next_ns(), static, message, name, annotations)
         return self._lane.put(payload, KIND_RECORD)
 
-    def _refuse(self, error: Exception, obj: Any, type_: object, reason: object) -> bool:
+    def _refuse(self, error: BaseException, obj: Any, type_: object, reason: object) -> bool:
         """Counts it. The text is for the distributor's log, which says one a minute: one a second is made at most."""
         global _said_at  # noqa: PLW0603 - of the process, as its lane is
         now = time.monotonic()
@@ -253,8 +265,10 @@ class LaneRecorder:
             return False
         _said_at = now
         try:
-            text = f"{error} (type {type_!r:.50}, reason {reason!r:.100}, object {_short(obj)})".translate(_ONE_LINE)
-        except Exception:  # noqa: BLE001 - an object whose repr fails must not fail its caller either
+            what = error if isinstance(error, Exception) else f"{type(error).__name__} was raised: {error}"
+            text = f"{what} (type {type_!r:.50}, reason {reason!r:.100}, object {_short(obj)})".translate(_ONE_LINE)
+        except BaseException as second:  # noqa: BLE001 - an object whose repr fails must not fail its caller
+            _raise_the_callers(second)
             text = "an event whose fields cannot even be shown"
         self._lane.refuse_invalid(text)
         self._tell("error", "an event was not recorded: %s", text)
@@ -269,6 +283,36 @@ class LaneRecorder:
 
 _said_at = 0.0
 _ONE_LINE: Final = dict.fromkeys((*range(32), 127, *range(128, 160), 8232, 8233), "?")
+
+
+def _raise_the_callers(error: BaseException) -> None:
+    """Raises what only came up during an event and is meant for its caller: Ctrl-C, or what a signal handler raised."""
+    for found in (error, error.__cause__):  # a problem of the object's is the cause of another error
+        if found is not None and _is_the_callers(found):
+            raise found
+
+
+def _is_the_callers(error: BaseException) -> bool:
+    """A signal handler is known by its arguments: one is the frame it interrupted, which no other call is given."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    alone, caller, place = True, None, error.__traceback__
+    while place is not None:
+        frame = place.tb_frame
+        if not frame.f_globals.get("__name__", "").startswith("mpbroadcast."):
+            alone = False
+            if any(value is caller for value in _arguments(frame)):
+                return True
+        caller, place = frame, place.tb_next
+    return alone and not isinstance(error, Exception)  # nothing in here raises such: a handler written in C did
+
+
+def _arguments(frame: FrameType) -> Iterator[object]:
+    """The positional arguments of a call, as far as they still have their names."""
+    code, values = frame.f_code, frame.f_locals
+    yield from (values.get(name) for name in code.co_varnames[: code.co_argcount])
+    if code.co_flags & inspect.CO_VARARGS:
+        yield from values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], ())
 
 
 def _short(obj: object) -> str:

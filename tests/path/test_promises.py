@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import logging
@@ -317,3 +318,99 @@ def test_a_spare_that_could_not_be_forked_is_tried_again_at_a_bounded_rate(make,
     assert 1 == log().count("mpbroadcast: distributor has no spare: Resource temporarily unavailable; tried again")
     os.kill(broadcaster.stats().distributor.pid, signal.SIGKILL)
     eventually(lambda: broadcaster.stats().distributor.pid == spare)
+
+
+# ---- what recording raises
+
+
+class Ending:
+    """A message, an object or an argument that raises what is no Exception when it is shown."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __str__(self):
+        raise self.error
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), BaseException("b")])
+def test_what_comes_out_of_a_message_costs_the_event_and_not_its_caller(make, error):
+    broadcaster = make(processes=False)
+    recorder = broadcaster.new_recorder("test")
+    assert not recorder.event(POD, "Normal", "R", Ending(error))
+    assert not recorder.event(POD, "Normal", "R", Ending(error), annotations={"a": "b"})
+    assert not recorder.event(Ending(error), "Normal", "R", "m")
+    assert not recorder.eventf(POD, "Normal", "R", "%v", Ending(error))
+    assert not recorder.annotated_eventf(POD, {"a": "b"}, "Normal", "R", "%s", Ending(error))
+    assert 5 == broadcaster.stats().refused["invalid"]
+    assert recorder.event(POD, "Normal", "R", "m")
+
+
+class TimeLimit(Exception):
+    """As frameworks raise it out of a signal handler."""
+
+
+def end_on_signal(number, frame):
+    signal.signal(number, signal.SIG_DFL)  # the usual way: a second signal kills
+    sys.exit(4)
+
+
+def limit_on_signal(*_):
+    raise TimeLimit
+
+
+class Handler:
+    def __call__(self, number, frame):
+        sys.exit(5)
+
+
+@pytest.mark.parametrize("where", ["message", "object", "argument"])
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (signal.default_int_handler, KeyboardInterrupt),
+        (end_on_signal, SystemExit),
+        (limit_on_signal, TimeLimit),
+        (Handler(), SystemExit),
+        (lambda *_: sys.exit(1), SystemExit),
+    ],
+)
+def test_what_a_signal_handler_raises_during_a_call_passes_on(make, monkeypatch, handler, error, where):
+    class Interrupted:
+        def __str__(self):
+            signal.raise_signal(signal.SIGUSR1)
+            return "never"
+
+        @property
+        def kind(self):
+            return str(self)
+
+        metadata = api_version = kind
+
+    recorder = make(processes=False).new_recorder("test")
+    before = signal.signal(signal.SIGUSR1, handler)
+    calls = {
+        "message": lambda: recorder.event(POD, "Normal", "R", Interrupted()),
+        "object": lambda: recorder.event(Interrupted(), "Normal", "R", "m"),
+        "argument": lambda: recorder.eventf(POD, "Normal", "R", "%s", Interrupted()),
+    }
+    try:
+        if where == "argument" and issubclass(error, Exception):
+            pytest.skip("as in Go, an argument that raises shows in the text")
+        with pytest.raises(error):
+            calls[where]()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert recorder.event(POD, "Normal", "R", "m")
+
+
+def test_events_that_are_refused_before_there_is_a_lane_do_not_end_the_distributor(make, log):
+    """It names the last one, for which a process without a lane has no place."""
+    broadcaster = make()
+    broadcaster._lane.refuse_invalid("")
+    pid = eventually(lambda: broadcaster.stats().distributor.pid)
+    eventually(lambda: "events were not recorded: they were invalid" in log())
+    assert pid == broadcaster.stats().distributor.pid
+    assert "Traceback" not in log()
