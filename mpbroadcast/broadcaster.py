@@ -22,7 +22,7 @@ from mpbroadcast.base import identity
 from mpbroadcast.distributor import Distributor
 from mpbroadcast.errors import BroadcastError, BroadcasterStopped, HelperError, NoFreeSlot, SegmentError
 from mpbroadcast.event.wire import WatchEvent, decode, encode
-from mpbroadcast.helper import reap_orphans, start_process, start_thread
+from mpbroadcast.helper import check_descriptors, reap_orphans, start_process, start_thread
 from mpbroadcast.lane import Lane
 from mpbroadcast.ring import _ring
 from mpbroadcast.ring import directory as files
@@ -74,6 +74,7 @@ class _Options:
 class _Started:
     job: Job
     context: str
+    pid: int  # who started it
     at: float
     thread: threading.Thread | None = None
 
@@ -227,7 +228,7 @@ class Broadcaster:
     # ---- helpers
 
     def _start(self, job: Job, context: str) -> None:
-        started = _Started(job, context, time.monotonic())
+        started = _Started(job, context, os.getpid(), time.monotonic())
         if not self._options.processes or context == "thread":
             self._end_at_exit()
             started.thread = start_thread(job)
@@ -245,13 +246,17 @@ class Broadcaster:
         return Distributor(self._segment, grace=GRACE_SECONDS)
 
     def _revive(self) -> None:
-        """Starts a helper again whose worker and spare were both killed; the kernel lock fences the rest."""
+        """Starts a helper again whose worker and spare were both killed; the kernel lock fences the rest.
+
+        Whoever started it does, for it has the handler: the application, or a process of its own, such as a worker.
+        What a process has inherited by a fork is its parent's business, unless it has adopted the broadcaster.
+        """
         reap_orphans()
-        if not self._is_owner:
-            return
         for started in list(self._started.values()):
             job = started.job
             if started.thread is not None or time.monotonic() - started.at < STARTING_SECONDS:
+                continue
+            if not self._is_owner and started.pid != os.getpid():
                 continue
             if job.gone() and job.needed():
                 job.count_gone()
@@ -274,8 +279,11 @@ class Broadcaster:
     ) -> WatcherHandle:
         if where not in ("process", "thread"):
             raise ValueError(f"where must be 'process' or 'thread', not {where!r}")
-        slot = self._claim(name, full_channel_behavior, queue_length, managed=True)
+        self._check_running()
         thread = where == "thread" or not self._options.processes
+        if not thread:
+            check_descriptors(self._segment, f"watcher {name}")
+        slot = self._claim(name, full_channel_behavior, queue_length, managed=True)
         partner = None if thread else self._distributor()
         try:
             handler = make_handler(slot)
@@ -317,9 +325,19 @@ class Broadcaster:
         # A free slot that cannot be had: its last watcher's helper is on its way out, and still holds its lock.
         self._wait(claimed, time.monotonic() + EXIT_SECONDS)
         if slot is None:
+            self._check_locks()
             _, _, slots, *_ = self._ring.sizes
             raise NoFreeSlot(f"all {slots} watcher slots are taken; max_watchers raises the limit")
         return slot
+
+    def _check_locks(self) -> None:
+        """Whether a slot could not be had because this process gets no lock at all.
+
+        Raises:
+            SegmentError: that is so; the line says why.
+        """
+        if self._ring.lock(_ring.LOCK_RESCUE):  # any lock would do; this one is free but for moments
+            self._ring.unlock(_ring.LOCK_RESCUE)
 
     def _register(self, slot: Slot) -> None:
         if not slot.register():

@@ -24,13 +24,14 @@ __all__ = ["Distributor"]
 TICK_SECONDS: Final = 1.0
 LEFT_SECONDS: Final = 30.0  # how long a watcher of a program that died is filled before somebody starts it again
 EXIT_SECONDS: Final = 0.25  # for a watcher to see that it is abandoned
+ALONE_SECONDS: Final = 2.0  # a watcher that has no process for so long is not one that is just being started
 _LOSSES: Final = {
     _ring.FULL: ("found their lane full", "lane_bytes or a faster distributor gives more room"),
     _ring.TOO_LARGE: ("were larger than half a lane", "lane_bytes raises the limit"),
     _ring.NO_LANE: ("came from a process without a lane", "max_processes raises the limit"),
     _ring.INVALID: ("were invalid", ""),
 }
-_CORRUPT, _SLOTS = 8, 9  # kinds of lines: the refusals, corrupt stretches, then one for each slot
+_CORRUPT, _SLOTS = 8, 9  # kinds of lines: the refusals, corrupt stretches, then two for each slot
 
 _log = logging.getLogger("mpbroadcast")
 
@@ -55,7 +56,9 @@ class Distributor:
         self._owner_gone_at: float | None = None
         self._missed = self._looked = False
         _, _, slots, *_ = segment.ring.sizes
-        self._said = Said(_SLOTS + slots)  # shared with the spare: what was said is not said again
+        self._slots = slots
+        self._alone_since: dict[int, float] = {}
+        self._said = Said(_SLOTS + 2 * slots)  # shared with the spare: what was said is not said again
         self._began = 0.0
 
     def needed(self) -> bool:
@@ -160,6 +163,7 @@ class Distributor:
         self._look_for_owner(ring)
         for slot in ring.snapshot()["slots"]:
             self._look_after_slot(ring, slot)
+            self._look_for_processes(slot)
         self._say_losses(final=False)
 
     def _dead(self, lock: int, pid: int, start: int) -> bool:
@@ -203,10 +207,34 @@ class Distributor:
         if slot["managed"] or not gone:
             return
         if state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
-            ring.slot_set(index, "stop_ts", time.monotonic_ns())
-            ring.slot_state_change(index, state, _ring.SLOT_STOPPING)
+            ring.slot_stop(index, slot["generation"])
         elif state in (_ring.SLOT_CLOSED, _ring.SLOT_ENDED):
             ring.slot_state_change(index, state, _ring.SLOT_FREE)
+
+    def _look_for_processes(self, slot: dict[str, Any]) -> None:
+        """Worker and spare of a watcher died at once. Only who started it has its handler, and may be idle or dead."""
+        index, states = slot["index"], (_ring.SLOT_FREE, _ring.SLOT_CLAIMED, _ring.SLOT_ABANDONED)
+        alone = (
+            slot["managed"] == 1
+            and not slot["finished"]
+            and slot["state"] not in states
+            and self._dead(_ring.LOCK_SLOT + index, slot["consumer_pid"], slot["consumer_start"])
+            and not (slot["spare_pid"] and _ring.start_ticks(slot["spare_pid"]) == slot["spare_start"])
+        )
+        if not alone:
+            self._alone_since.pop(index, None)
+            return
+        if time.monotonic() - self._alone_since.setdefault(index, time.monotonic()) < ALONE_SECONDS:
+            return
+        kind = _SLOTS + self._slots + index
+        self._said.set(kind, slot["workers"] + 1, slot["generation"])
+        if self._said.due(kind):
+            settled = sum(slot[name] for name in ("handled", "failed", "given_up", "filtered", "lost"))
+            _log.error(
+                "watcher %r has no process any more, worker and spare are both gone; %d events wait, until the process"
+                " that started it calls stats(), flush() or another method", slot["name"].decode("utf-8", "replace"),
+                slot["forwarded"] - settled,
+            )  # fmt: skip
 
     def _look_after_left_over(self, ring: _ring.Segment, slot: dict[str, Any]) -> None:
         """A watcher of an earlier program, which nobody has started again: for how long its ring is still filled."""
@@ -216,8 +244,7 @@ class Distributor:
             "watcher %r of the program before this one was not started again; it gets nothing new, and what it did not"
             " handle is kept for it", slot["name"].decode("utf-8", "replace"),
         )  # fmt: skip
-        ring.slot_set(slot["index"], "stop_ts", time.monotonic_ns())
-        ring.slot_state_change(slot["index"], slot["state"], _ring.SLOT_STOPPING)
+        ring.slot_stop(slot["index"], slot["generation"])
 
     def _say_losses(self, *, final: bool) -> None:
         """Says what was lost since it was last said, one line for each kind and minute."""

@@ -12,6 +12,7 @@ from mpbroadcast.correlator.options import CorrelatorOptions
 from mpbroadcast.event.model import Event
 from mpbroadcast.event.parts import EventSource
 from mpbroadcast.event.wire import KIND_RECORD, decode
+from mpbroadcast.helper import check_descriptors
 from mpbroadcast.recorder import LaneRecorder
 from mpbroadcast.ring import _ring
 from mpbroadcast.sinks.handler import SinkHandler
@@ -75,7 +76,7 @@ class EventBroadcaster(Broadcaster):
             full_channel_behavior: None: as the broadcaster says.
         """
         _check_callable(handler=handler, filter=filter or bool, setup=setup or bool)
-        name = name or self._free_name(str(getattr(handler, "__name__", "watcher")).strip("<>"))
+        name = self._name_of(name, str(getattr(handler, "__name__", "watcher")).strip("<>"))
         each = EachHandler(handler, decode_event, name=name, keep=filter, setup=setup)
         return self._start_watcher(lambda _: each, name=name, where=where, full_channel_behavior=full_channel_behavior)
 
@@ -87,7 +88,7 @@ class EventBroadcaster(Broadcaster):
             name: of the watcher.
         """
         _check_callable(logf=logf)
-        return self._start_log_watcher(log_handler(logf), name or self._free_name("logging"))
+        return self._start_log_watcher(log_handler(logf), self._name_of(name, "logging"))
 
     def start_structured_logging(self, verbosity: int = 0, *, name: str | None = None) -> WatcherHandle:
         """Logs each event as a structured klog line (spec F3), at a verbosity.
@@ -96,7 +97,7 @@ class EventBroadcaster(Broadcaster):
             verbosity: the line is written when klog's verbosity is at least this.
             name: of the watcher.
         """
-        return self._start_log_watcher(StructuredLine(verbosity), name or self._free_name("structured-logging"))
+        return self._start_log_watcher(StructuredLine(verbosity), self._name_of(name, "structured-logging"))
 
     def _start_log_watcher(self, line: Callable[[Any], object], name: str) -> WatcherHandle:
         each = EachHandler(line, decode_about, name=name)
@@ -126,7 +127,11 @@ class EventBroadcaster(Broadcaster):
         Raises:
             StoreError: the sink's file or directory cannot be used; it is tried here, before anything is started.
         """
-        _check_callable(filter=filter or bool, **{f"sink.{name}": getattr(sink, name, None) for name in _SINK_METHODS})
+        methods = {f"sink.{method}": getattr(sink, method, None) for method in _SINK_METHODS}
+        _check_callable(filter=filter or bool, **methods)
+        _check_name(name)
+        if self._options.processes:
+            check_descriptors(self._segment, "the watcher of a sink")  # before the sink finds out in words of its own
         check = getattr(sink, "check", None)
         if check is not None:
             check()
@@ -135,7 +140,7 @@ class EventBroadcaster(Broadcaster):
                 raise ValueError(f"correlator must be 'sink', CorrelatorOptions or None, not {correlator!r}")
             correlator = getattr(sink, "default_correlator", CorrelatorOptions())
         label = getattr(sink, "label", None) or type(sink).__name__.removesuffix("Sink").lower() or "sink"
-        name = name or self._free_name(label)
+        name = self._name_of(name, label)
         make = getattr(sink, "make_handler", SinkHandler)
         fresh = filter is None and type(sink).__module__.startswith("mpbroadcast.sinks.")
         fresh = fresh and not getattr(sink, "needs_fork", False) and _has_own_functions(correlator)
@@ -147,6 +152,16 @@ class EventBroadcaster(Broadcaster):
             context="exec" if fresh and self._options.context == "fork" else None,
             full_channel_behavior=full_channel_behavior,
         )
+
+    def _name_of(self, name: str | None, default: str) -> str:
+        """The name that was asked for, or one that is free.
+
+        Raises:
+            TypeError: it is no string.
+            ValueError: it has a NUL.
+        """
+        _check_name(name)
+        return name or self._free_name(default.replace("\0", ""))
 
     def _free_name(self, wanted: str) -> str:
         """The name, or with a number behind it when a watcher of this broadcaster has it already."""
@@ -164,6 +179,13 @@ def _check_callable(**given: Any) -> None:
     for name, value in given.items():
         if not callable(value):
             raise TypeError(f"{name} must be callable, not {value!r}")
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"the name of a watcher is a string, not {name!r}")
+    if name and "\0" in name:
+        raise ValueError(f"the name of a watcher has no NUL, unlike {name!r}")
 
 
 def _has_own_functions(options: CorrelatorOptions | None) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from mpbroadcast.ring.segment import Segment
 
-__all__ = ["Job", "reap_orphans", "run_spawned", "start_process", "start_thread"]
+__all__ = ["Job", "check_descriptors", "reap_orphans", "run_spawned", "start_process", "start_thread"]
 
 BACKOFF_FIRST: Final = (
     0.1  # seconds; the first restart is immediate, so that a killed helper is replaced in milliseconds
@@ -131,17 +131,7 @@ def start_process(job: Job, *, context: str, keep_fds: Iterable[int] = ()) -> No
     Raises:
         HelperError: no process could be started, the job cannot be pickled, or the segment's descriptor is closed.
     """
-    try:
-        _ = job.segment.fd  # a helper without it could do nothing, and nobody would hear of it
-    except SegmentError as error:
-        raise HelperError(f"{job.title} cannot be started: {error}") from error
-    try:
-        _check_descriptors(job, FREE_DESCRIPTORS)
-    except OSError as error:
-        raise HelperError(
-            f"{job.title} cannot be started: fewer than {FREE_DESCRIPTORS} file descriptors are free"
-            f" ({os.strerror(error.errno or 0)}); close some, or raise ulimit -n"
-        ) from error
+    check_descriptors(job.segment, job.title)
     if context != "fork" and not sys.executable:  # an interpreter inside of another program
         if context == "spawn":
             raise HelperError(f"{job.title} cannot be spawned: sys.executable is empty; use context='fork'")
@@ -197,16 +187,31 @@ def start_thread(job: Job) -> threading.Thread:
     return thread
 
 
-def _check_descriptors(job: Job, n: int) -> None:
-    """A helper is a fork of this process, with its descriptors: want of them would end it where nobody hears of it.
+def check_descriptors(segment: Segment, title: str) -> None:
+    """Whether a helper could come up: as a fork of this process it has what descriptors this process has.
+
+    Want of them would end it where nobody hears of it.
 
     Raises:
-        OSError: fewer than ``n`` are free.
+        HelperError: there are too few, or the segment's own is closed.
     """
+    try:
+        _take_descriptors(segment, FREE_DESCRIPTORS)
+    except SegmentError as error:  # a helper without it could do nothing
+        raise HelperError(f"{title} cannot be started: {error}") from error
+    except OSError as error:
+        raise HelperError(
+            f"{title} cannot be started: fewer than {FREE_DESCRIPTORS} file descriptors are free"
+            f" ({os.strerror(error.errno or 0)}); close some, or raise ulimit -n"
+        ) from error
+
+
+def _take_descriptors(segment: Segment, n: int) -> None:
+    """Takes some descriptors and gives them back; OSError: there are not so many."""
     tried: list[int] = []
     try:
         while len(tried) < n:
-            tried.append(os.dup(job.segment.fd))
+            tried.append(os.dup(segment.fd))
     finally:
         for fd in tried:
             os.close(fd)
@@ -522,7 +527,7 @@ class _Worker:
 
     def _fork_spare(self, run: Callable[[], None]) -> None:
         try:
-            _check_descriptors(self._job, SPARE_DESCRIPTORS)
+            _take_descriptors(self._job.segment, SPARE_DESCRIPTORS)
             pid = os.fork()
         except OSError as error:
             self._spare_at = time.monotonic() + self._spare_pause

@@ -127,12 +127,11 @@ class Slot:
         return ring.slot_get(self.index, "state") if same else _ring.SLOT_FREE
 
     def stop(self) -> None:
-        """Nothing stamped from now on is delivered; what is in the ring stays. Idempotent, never blocks."""
-        ring = self.segment.ring
-        for state in (_ring.SLOT_REGISTERED, _ring.SLOT_ACTIVE):
-            if self.state == state:
-                ring.slot_set(self.index, "stop_ts", time.monotonic_ns())
-                ring.slot_state_change(self.index, state, _ring.SLOT_STOPPING)
+        """Nothing stamped from now on is delivered; what is in the ring stays. Idempotent, never blocks.
+
+        A slot that has been given to somebody else meanwhile is left alone, whenever that happens.
+        """
+        self.segment.ring.slot_stop(self.index, self.generation)
 
     def discard(self) -> None:
         """Gives back a slot that was claimed and will not be used, whatever became of it meanwhile."""

@@ -236,6 +236,12 @@ class Segment:
     def slot_state_change(self, slot: int, old: int, new: int, /) -> bool:
         """Changes a slot's state if it is ``old``, and wakes the distributor and the slot's consumer. Atomic."""
 
+    def slot_stop(self, slot: int, generation: int, /) -> bool:
+        """Stops a watch that is registered or active, from now on, and wakes who must know. Atomic; never blocks.
+
+        False: it is not, or the slot is of another generation, that is, another watcher's by now.
+        """
+
     def mark_crashes(self, slot: int, /) -> None:
         """From now on a fatal signal writes its number into the slot's ``crash_mark`` before it kills this process.
 

@@ -487,6 +487,13 @@ static PyObject *Segment_slot_state_change(Segment *self, PyObject *args)
     return PyBool_FromLong(done);
 }
 
+static PyObject *Segment_slot_stop(Segment *self, PyObject *args)
+{
+    unsigned int j, generation;
+    if (!PyArg_ParseTuple(args, "II", &j, &generation) || !is_writable(self) || !slot_of(self, j)) return NULL;
+    return PyBool_FromLong(mpb_stop_slot(&self->seg, j, generation));
+}
+
 static PyObject *Segment_claim_slot(Segment *self, PyObject *args)
 {
     const char *name;
@@ -689,7 +696,7 @@ static PyMethodDef Segment_methods[] = {
     METHOD(lane_index, METH_NOARGS), METHOD(claim_lane, METH_NOARGS), METHOD(set_lane_name, METH_VARARGS),
     METHOD(lock, METH_VARARGS), METHOD(unlock, METH_VARARGS), METHOD(lock_is_free, METH_VARARGS),
     METHOD(get, METH_VARARGS), METHOD(set, METH_VARARGS), METHOD(slot_get, METH_VARARGS), METHOD(slot_set, METH_VARARGS),
-    METHOD(slot_count, METH_VARARGS), METHOD(slot_state_change, METH_VARARGS), METHOD(claim_slot, METH_VARARGS),
+    METHOD(slot_count, METH_VARARGS), METHOD(slot_state_change, METH_VARARGS), METHOD(slot_stop, METH_VARARGS), METHOD(claim_slot, METH_VARARGS),
     METHOD(prefix, METH_VARARGS), METHOD(begin_drain, METH_VARARGS), METHOD(wake, METH_NOARGS),
     METHOD(mark_crashes, METH_VARARGS), METHOD(snapshot, METH_NOARGS), METHOD(close, METH_NOARGS),
     {NULL, NULL, 0, NULL}};

@@ -416,3 +416,28 @@ int mpb_claim_slot(struct mpb_segment *seg)
     }
     return -1;
 }
+
+bool mpb_stop_slot(struct mpb_segment *seg, uint32_t j, uint32_t generation)
+{
+    typedef uint64_t __attribute__((may_alias)) both; /* state and generation; mixed sizes are fine on x86-64 and aarch64 */
+    struct mpb_slot *slot = &seg->slots[j];
+    /* The clock before the state: of two that stop one watch, the later writer of stop_ts read its clock before the other
+     * was done, so nothing that is recorded after either has returned is delivered. */
+    uint64_t now = mpb_now(), expected, wanted;
+    for (uint32_t state = SLOT_REGISTERED; state <= SLOT_ACTIVE; state++) { /* in this order: the distributor may go on */
+        if (LOAD(&slot->state, seq_cst) != state || LOAD(&slot->generation, relaxed) != generation) continue;
+        /* Only forwards: should the slot be used again just now, its own stop will come later and overwrite this. */
+        uint64_t before = LOAD(&slot->stop_ts, relaxed);
+        while (before < now && !atomic_compare_exchange_weak(&slot->stop_ts, &before, now)) continue;
+        memcpy(&expected, (uint32_t[]){state, generation}, sizeof expected);
+        memcpy(&wanted, (uint32_t[]){SLOT_STOPPING, generation}, sizeof wanted);
+        /* seq_cst: stop_ts is there before STOPPING is seen, and the bell is looked at after it. */
+        if (__atomic_compare_exchange_n((both *)(void *)&slot->state, (both *)&expected, wanted, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
+            mpb_ring_bell(&seg->header->bell);
+            mpb_ring_bell(&slot->bell);
+            return true;
+        }
+    }
+    return false;
+}

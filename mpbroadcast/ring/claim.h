@@ -90,6 +90,10 @@ void mpb_refuse(struct mpb_segment *seg, enum mpb_refusal why, const char *text,
 
 /* A free slot, claimed and emptied, its lock held by this process; -1: none. */
 int mpb_claim_slot(struct mpb_segment *seg);
+
+/* REGISTERED or ACTIVE -> STOPPING, with the time, if the slot is still of that generation. False: it is not, or it was stopped
+ * before; then a slot that was used again in the meantime is not touched, however long the caller was held up. */
+bool mpb_stop_slot(struct mpb_segment *seg, uint32_t j, uint32_t generation);
 _Atomic uint64_t *mpb_decided(struct mpb_segment *seg, uint32_t slot, uint64_t parity);
 
 void mpb_atfork_install(void);

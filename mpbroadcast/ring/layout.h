@@ -31,7 +31,7 @@
 #include <stdint.h>
 
 #define MPB_MAGIC UINT64_C(0x31747361636d706d) /* "mpmcast1", little-endian */
-#define MPB_LAYOUT_VERSION 1u
+#define MPB_LAYOUT_VERSION 2u
 
 #define MPB_HEADER_BYTES 4096u
 #define MPB_MAX_LANES 1024u
@@ -97,10 +97,10 @@ struct mpb_slot {
     struct mpb_ring ring;
     alignas(128) _Atomic uint32_t bell; /* of the consumer */
     _Atomic uint32_t want_room;         /* the distributor waits for this ring */
-    _Atomic uint32_t state;
+    _Atomic uint32_t state;      /* one word with the generation, see mpb_stop_slot: who stops a watch changes both or none */
+    _Atomic uint32_t generation;
     _Atomic uint32_t policy;
     _Atomic uint32_t managed; /* has a helper: shutdown waits for it, and nobody takes the slot when it dies. 2: see adopt.h */
-    _Atomic uint32_t generation;
     _Atomic uint64_t limit; /* records at most, 0 = bytes alone bound it */
     _Atomic uint64_t prefix; /* records that watch_with_prefix wrote; part of forwarded */
     _Atomic uint64_t start_ts;
@@ -170,6 +170,8 @@ _Static_assert(offsetof(struct mpb_lane, bell) == 256, "the bell is away from th
 _Static_assert(sizeof(struct mpb_lane) == 768, "lane control");
 _Static_assert(offsetof(struct mpb_slot, bell) == 256, "the bell is away from the position words");
 _Static_assert(sizeof(struct mpb_slot) == 1024, "slot control");
+_Static_assert(offsetof(struct mpb_slot, state) % 8 == 0 &&
+               offsetof(struct mpb_slot, generation) == offsetof(struct mpb_slot, state) + 4, "state and generation are one word");
 _Static_assert(sizeof(struct mpb_header) <= MPB_HEADER_BYTES, "the header is one page");
 _Static_assert(offsetof(struct mpb_header, magic) == 0 && offsetof(struct mpb_header, version) == 8,
                "another version of this library can always read these two");

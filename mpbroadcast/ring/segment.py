@@ -111,6 +111,7 @@ class Segment:
 
         Raises:
             ValueError: with one line that says which and what it may be.
+            TypeError: the name is no string.
         """
         _check_bytes("lane_bytes", lane_bytes)
         _check_bytes("watcher_bytes", slot_bytes)
@@ -118,6 +119,8 @@ class Segment:
         _check_count("max_watchers", slots, _ring.MAX_SLOTS)
         if queue_length is not None and (not isinstance(queue_length, int) or queue_length < 1):
             raise ValueError(f"queue_length must be None or at least 1, not {queue_length!r}")
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a broadcaster is a string, not {name!r}")
         if "\0" in name or not 1 <= len(name.encode()) < 64:
             raise ValueError("the name of a broadcaster has 1 to 63 bytes and no NUL")
 

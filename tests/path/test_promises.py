@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import logging
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from functools import partial
 
 import pytest
 
+from mpbroadcast import broadcaster as broadcaster_module
 from mpbroadcast import helper, watcher
+from mpbroadcast.broadcaster import Broadcaster
 from mpbroadcast.event.parts import ObjectReference
+from mpbroadcast.event_broadcaster import EventBroadcaster
+from mpbroadcast.ring.counters import CELLS
+from mpbroadcast.sinks import JSONLinesSink
 
-from .conftest import alive, eventually, helpers_of
+from .conftest import alive, eventually, forked, helpers_of
 
 POD = ObjectReference("Pod", "default", "web-0", "u-1", "v1")
 
@@ -414,3 +422,221 @@ def test_events_that_are_refused_before_there_is_a_lane_do_not_end_the_distribut
     eventually(lambda: "events were not recorded: they were invalid" in log())
     assert pid == broadcaster.stats().distributor.pid
     assert "Traceback" not in log()
+
+
+# ---- no descriptors
+
+WITHOUT_DESCRIPTORS = """
+    import os, resource, sys
+    from mpbroadcast import EventBroadcaster, ObjectReference
+    from mpbroadcast.errors import BroadcastError
+    from mpbroadcast.sinks import JSONLinesSink
+    POD = ObjectReference("Pod", "d", "p")
+    seen, sink = sys.argv[1:]
+    def handler(event):
+        with open(seen, "a") as file: file.write(event.message + " ")
+    broadcaster = EventBroadcaster()
+    broadcaster.start_event_watcher(handler, name="before")
+    recorder = broadcaster.new_recorder("app")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
+    try:
+        while True: taken.append(os.dup(0))
+    except OSError: pass
+    def attempt(what, start):
+        try: print(what, type(start()).__name__, flush=True)
+        except BroadcastError as error: print(what, error, flush=True)
+    attempt("watcher:", lambda: broadcaster.start_event_watcher(handler, name="w"))
+    attempt("sink:", lambda: broadcaster.start_recording_to_sink(JSONLinesSink(sink)))
+    attempt("broadcaster:", EventBroadcaster)
+    print("recorded:", recorder.event(POD, "Normal", "R", "app"), flush=True)
+    child = os.fork()
+    if child == 0:
+        attempt("watch:", broadcaster.watch)
+        os._exit(not recorder.event(POD, "Normal", "R", "child"))
+    print("in a child:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    print("flushed:", broadcaster.flush(20), flush=True)
+    while len(taken) > 10: os.close(taken.pop())
+    attempt("later:", lambda: broadcaster.start_recording_to_sink(JSONLinesSink(sink)))
+    print("recorded:", recorder.event(POD, "Normal", "R", "later"), flush=True)
+    for fd in taken: os.close(fd)
+    report = broadcaster.shutdown()
+    print(report.complete, len(report.watchers), sum(report.refused.values()))
+"""
+
+
+def test_without_descriptors_recording_goes_on_and_what_cannot_be_started_says_why(tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(WITHOUT_DESCRIPTORS),
+        str(tmp_path / "seen"),
+        str(tmp_path / "sink"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    few = "cannot be started: fewer than 8 file descriptors are free (Too many open files)"
+    few += "; close some, or raise ulimit -n"
+    expected = [
+        f"watcher: watcher w {few}",
+        f"sink: the watcher of a sink {few}",
+        "broadcaster: no shared memory for a segment: Too many open files",
+        "recorded: True",
+        "watch: Watch",
+        "in a child: 0",
+        "flushed: True",
+        "later: WatcherHandle",
+        "recorded: True",
+        "True 3 0",
+    ]
+    assert (expected, "") == (done.stdout.splitlines(), done.stderr)
+    assert "app child later " == (tmp_path / "seen").read_text()
+    assert 1 == len((tmp_path / "sink").read_text().splitlines())
+
+
+def test_a_slot_that_cannot_be_had_for_want_of_a_descriptor_is_not_blamed_on_max_watchers(tmp_path):
+    code = """
+        import os, resource
+        from mpbroadcast import EventBroadcaster
+        broadcaster = EventBroadcaster()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        if os.fork() == 0:
+            try:
+                while True: os.dup(0)
+            except OSError: pass
+            for start in (broadcaster.watch, lambda: broadcaster.start_event_watcher(print, name="t", where="thread")):
+                try: start()
+                except Exception as error: print(type(error).__name__, error, flush=True)
+            os._exit(0)
+        os.wait()
+        broadcaster.shutdown()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=50, check=False
+    )
+    why = "SegmentError the kernel gave no lock on the segment: no descriptor is free, or /proc is not mounted"
+    assert ([why, why], "") == (done.stdout.splitlines(), done.stderr)
+
+
+# ---- watchers of a worker
+
+
+@contextlib.contextmanager
+def worker_with_watcher(broadcaster, handler, then):
+    """A forked worker that starts the watcher "h", and does ``then`` when it is told to."""
+    ready, go = os.pipe(), os.pipe()
+
+    def work():
+        broadcaster.start_event_watcher(handler, name="h")
+        os.write(ready[1], b".")
+        os.read(go[0], 1)
+        then()
+
+    with forked(work):
+        os.read(ready[0], 1)
+        yield
+        os.write(go[1], b".")
+    for end in (*ready, *go):
+        os.close(end)
+
+
+def kill_both(broadcaster, name):
+    pids = eventually(lambda: (found := helpers_of(broadcaster)) and all(found.values()) and found)
+    for pid in (pids[f"{name} spare"], pids[name]):
+        os.kill(pid, signal.SIGKILL)
+    for pid in (pids[f"{name} spare"], pids[name]):
+        eventually(lambda pid=pid: not alive(pid))
+
+
+def test_a_watcher_that_a_worker_started_is_started_again_by_that_worker(make, seen, log):
+    def look_again():
+        broadcaster_module.STARTING_SECONDS = 0.0
+        broadcaster.stats()
+
+    broadcaster = make()
+    with worker_with_watcher(broadcaster, seen, look_again):
+        kill_both(broadcaster, "h")
+        record(broadcaster, "a")
+        assert not broadcaster.flush(0.1)
+        eventually(
+            lambda: "watcher 'h' has no process any more, worker and spare are both gone; 1 events wait" in log()
+        )
+    assert broadcaster.flush(30)
+    assert ["a"] == seen.lines
+    assert 1 == broadcaster.stats().watcher("h").counts["both_gone"]
+    assert broadcaster.shutdown().complete
+
+
+def test_a_worker_does_not_start_again_what_its_parent_has_started(make, seen, monkeypatch):
+    broadcaster = make()
+    broadcaster.start_event_watcher(seen, name="h")
+    kill_both(broadcaster, "h")
+    monkeypatch.setattr("mpbroadcast.broadcaster.STARTING_SECONDS", 0.0)
+    with forked(broadcaster.stats):
+        pass
+    assert 0 == broadcaster._ring.snapshot()["slots"][0]["cells"][CELLS["both_gone"]]
+    record(broadcaster, "a")
+    assert broadcaster.flush(30)
+    assert 1 == broadcaster.stats().watcher("h").counts["both_gone"]
+
+
+# ---- names, and slots that are used again
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("a\0b", ValueError), (5, TypeError), (b"b", TypeError), (0, TypeError), ([], TypeError)]
+)
+def test_a_name_that_can_be_none_is_refused_in_one_line_and_takes_no_slot(make, tmp_path, name, error):
+    broadcaster = make(processes=False)
+    for start in (
+        partial(broadcaster.start_event_watcher, print),
+        partial(broadcaster.start_logging, print),
+        broadcaster.start_structured_logging,
+        partial(broadcaster.start_recording_to_sink, JSONLinesSink(tmp_path / "unused")),
+    ):
+        with pytest.raises(error, match=r"^the name of a watcher (has no NUL, unlike|is a string, not) [^\n\0]+$"):
+            start(name=name)
+    with pytest.raises(error, match=r"^the name of a broadcaster [^\n\0]+$"):
+        EventBroadcaster(name=name)
+    assert () == broadcaster.stats().watchers
+
+
+def test_who_stops_a_watch_late_does_not_stop_the_next_one_in_its_slot(make, monkeypatch):
+    """Its slot is used again in the very moment between its look at the slot and what it does to it."""
+    broadcaster = make(Broadcaster, max_watchers=1, processes=False)
+    late = broadcaster.watch()
+    slot, next_one = late._slot, []
+    clock = time.monotonic_ns
+
+    def use_again():
+        if not next_one:
+            next_one.append(None)
+            monkeypatch.setattr(time, "monotonic_ns", clock)
+            broadcaster._ring.slot_stop(slot.index, slot.generation)
+            assert late.get(20) is None
+            next_one[0] = broadcaster.watch()
+        return clock()
+
+    monkeypatch.setattr(time, "monotonic_ns", use_again)
+    slot.stop()
+    monkeypatch.setattr(time, "monotonic_ns", clock)
+    if not next_one:  # there is no such moment any more
+        assert late.get(20) is None
+        next_one.append(broadcaster.watch())
+    slot.stop()
+    assert broadcaster.action("ADDED", 1)
+    assert 1 == next_one[0].get(20).object
+
+
+def test_a_watch_is_stopped_once_and_only_by_who_names_its_generation(make):
+    broadcaster = make(Broadcaster, processes=False)
+    watch = broadcaster.watch()
+    slot = watch._slot
+    stop_ts = lambda: broadcaster._ring.slot_get(slot.index, "stop_ts")  # noqa: E731
+    assert not broadcaster._ring.slot_stop(slot.index, slot.generation + 1)
+    assert (0, True) == (stop_ts(), slot.registered)
+    began = time.monotonic_ns()
+    assert broadcaster._ring.slot_stop(slot.index, slot.generation)
+    stopped_at = stop_ts()
+    assert began <= stopped_at <= time.monotonic_ns()
+    assert not broadcaster._ring.slot_stop(slot.index, slot.generation)
+    assert stopped_at == stop_ts()

@@ -96,6 +96,7 @@ CASES = {
     "Segment.claim_slot": World.claim_slot,
     "Segment.prefix": World.prefix,
     "Segment.slot_state_change": lambda w: w.ring.slot_state_change(0, 77, 78),
+    "Segment.slot_stop": lambda w: w.ring.slot_stop(0, 77),
     "Segment.mark_crashes": lambda w: w.ring.mark_crashes(0),
     "Segment.begin_drain": lambda w: w.ring.begin_drain(1 << 60),
     "Segment.wake": lambda w: w.ring.wake(),
