@@ -48,6 +48,8 @@ BACKOFF_FIRST: Final = (
 )
 BACKOFF_LAST: Final = 30.0
 BACKOFF_KILLED: Final = 0.5  # the longest pause after one that did not crash: whoever kills it sets the pace
+PAUSE_AT_END: Final = 1.0  # the longest pause while everything is being shut down
+PAUSE_SLICE: Final = 0.2
 BACKOFF_FORGET: Final = (10.0, 1.0)  # lasting so many times its pause, and so many seconds, starts the count anew
 SPARE_PAUSE: Final = (1.0, 60.0)  # seconds until a spare that could not be forked is tried again: first, longest
 FREE_DESCRIPTORS: Final = 8  # that a helper needs to come up, and then some
@@ -183,6 +185,7 @@ def start_thread(job: Job) -> threading.Thread:
     try:
         thread.start()
     except RuntimeError as error:
+        job.segment.ring.unlock(job.lock)
         raise HelperError(f"{job.title} cannot be started: {error}") from error
     return thread
 
@@ -465,7 +468,7 @@ class _Worker:
             self._say_restarts()
         longest = BACKOFF_LAST if job.crashed() else BACKOFF_KILLED
         pause = min(BACKOFF_FIRST * 2.0 ** min(before - 2, 20), longest) if before > 1 else 0.0
-        time.sleep(pause)
+        self._rest(pause)
         job.count_start()  # only now: one that is killed in its pause has not failed at the work
         self._lasting_at = time.monotonic() + max(BACKOFF_FORGET[0] * pause, BACKOFF_FORGET[1])
         try:
@@ -475,6 +478,14 @@ class _Worker:
             self._said.add(_FAILED)
             if n := self._said.due(_FAILED):
                 _log.exception("%s failed; its spare takes over%s", job.title, _since_last(n))
+
+    def _rest(self, pause: float) -> None:
+        """A pause before the work; a shutdown that waits for this helper has no half minute for it."""
+        ring, began = self._job.segment.ring, time.monotonic()
+        while (left := began + pause - time.monotonic()) > 0:
+            if time.monotonic() - began >= PAUSE_AT_END and ring.get("state") != _ring.RUNNING:
+                return
+            time.sleep(min(left, PAUSE_SLICE))
 
     def _say_restarts(self, *, final: bool = False) -> None:
         if n := self._said.due(_TAKES_OVER, final=final):

@@ -138,7 +138,8 @@ class Slot:
         ring = self.segment.ring
         self.stop()
         for state in (_ring.SLOT_CLAIMED, _ring.SLOT_REGISTERED, _ring.SLOT_CLOSED, _ring.SLOT_ENDED):
-            ring.slot_state_change(self.index, state, _ring.SLOT_FREE)
+            if self.state == state and ring.slot_state_change(self.index, state, _ring.SLOT_FREE):
+                break
         if self.state != _ring.SLOT_FREE:  # STOPPING: the distributor closes it, and frees what has no consumer
             ring.slot_set(self.index, "managed", 0)
             ring.slot_set(self.index, "finished", 1)
@@ -636,8 +637,15 @@ class Watcher:
         _mark_exits(ring, index)
 
     def _open_handler(self) -> None:
-        handed = self.segment.ring.slot_get(self.slot.index, "handed")
-        self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
+        handed, failed = self.segment.ring.slot_get(self.slot.index, "handed"), None
+        try:
+            self._handler.open(count=self._count, stopping=self._stopping, repeated_until=handed)
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            if os.getpid() != self._pid:  # a child that the setup forked came back out of it
+                _end_child(failed)
 
     def _open_in_thread(self) -> bool:
         """Opens the handler, trying again as a helper's spares would; its events wait in the ring meanwhile.

@@ -170,7 +170,7 @@ MUTATIONS = (
     Mutation(
         "a crash-looping helper does not spin",
         "mpbroadcast/helper.py",
-        "        time.sleep(pause)\n        job.count_start()",
+        "        self._rest(pause)\n        job.count_start()",
         "        job.count_start()",
         "tests/path/test_restart.py::test_a_handler_that_crashes_at_every_event_does_not_spin",
     ),

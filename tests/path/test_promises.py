@@ -118,6 +118,27 @@ def test_a_setup_that_ends_its_process_backs_off_and_says_so(make, log):
     assert (1, 0) == (report.watchers[0].backlog, report.watchers[0].given_up)
 
 
+def test_a_setup_that_goes_well_at_last_is_tried_within_a_shutdown(make, seen, monkeypatch, tmp_path):
+    """Although its pauses have grown: a shutdown waits for seconds, not for half minutes."""
+    tries, ready = tmp_path / "tries", tmp_path / "ready"
+    tries.touch()
+    monkeypatch.setattr(helper, "BACKOFF_FIRST", 30.0)
+
+    def setup():
+        with tries.open("ab") as file:
+            file.write(b".")
+        if not ready.exists():
+            raise RuntimeError("no database")
+
+    broadcaster = make()
+    broadcaster.start_event_watcher(seen, name="h", setup=setup)
+    record(broadcaster, "a")
+    eventually(lambda: len(tries.read_bytes()) == 2)  # the third one has a pause
+    ready.touch()
+    assert broadcaster.shutdown(timeout=20).complete
+    assert ["a"] == seen.lines
+
+
 # ---- an event that ends its process
 
 
@@ -273,6 +294,25 @@ def test_a_child_that_a_handler_forks_ends_alone_whatever_becomes_of_it(make, se
     assert [f"a:{code}", f"mark {mark}", f"b:{code}", f"mark {mark}"] == seen.lines
     report = broadcaster.shutdown()
     assert (2, 0, 0) == (report.watchers[0].handled, report.watchers[0].failed, report.watchers[0].helper.restarts)
+
+
+@pytest.mark.parametrize("where", ["process", "thread"])
+@pytest.mark.parametrize("way", ["returns", "raises", "sys.exit"])
+def test_a_child_that_a_setup_forks_does_not_become_a_second_watcher(make, seen, way, where):
+    end, code = CHILDREN[way]
+
+    def setup():
+        child = os.fork()
+        if child == 0:
+            end()
+            return
+        seen(f"child {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+    broadcaster = make()
+    broadcaster.start_event_watcher(seen, name="h", where=where, setup=setup)
+    record(broadcaster, "a")
+    assert broadcaster.flush(20)
+    assert [f"child {code}", "a"] == seen.lines
 
 
 def test_a_child_of_a_handler_that_buffers_does_not_handle_the_events_that_follow(make, seen):
