@@ -20,6 +20,7 @@ from mpbroadcast.base.notices import Notices
 from mpbroadcast.errors import NotTheConsumer, SegmentError
 from mpbroadcast.ring import _ring
 from mpbroadcast.ring.counters import CELLS, bucket_of
+from mpbroadcast.ring.marks import IN_HAND, NOT_OPENED, UNCAUGHT, cause_of, mark_exits
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,12 +45,6 @@ GIVE_UP_AFTER_KILLS: Final = 10  # deaths in the middle of the handler's call th
 _OTHERS: Final = ("owner", "dist", "dist_spare")
 _SETUP_PAUSE: Final = (0.1, 30.0, 1.0)  # seconds until a thread tries its setup again: first, last, last at the end
 _PAUSE_SLICE: Final = 0.02  # seconds between two looks at whether it is over
-
-# Crash marks, which tell a worker how the one before it ended; smaller ones are signal numbers.
-UNCAUGHT: Final = 255  # an exception that nobody caught
-NOT_OPENED: Final = 254  # while its handler was being opened: no event is to blame
-EXITED: Final = _ring.MARK_EXIT  # by os._exit() or C's exit()
-IN_HAND: Final = 252  # in the middle of the handler's call, and left no other mark: SIGKILL, or C's _exit()
 
 _log = logging.getLogger("mpbroadcast")
 
@@ -444,34 +439,6 @@ def _end_child(error: BaseException | None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def _mark_exits(ring: _ring.Segment, index: int) -> None:
-    """From now on ``os._exit()`` leaves a mark when this process calls it; in its children it does not.
-
-    C's ``exit()`` is marked by the extension. The helper itself ends by the function as it was before.
-    """
-    pid, leave = os.getpid(), os._exit
-
-    def leave_marked(status: int) -> NoReturn:
-        if os.getpid() == pid:
-            with contextlib.suppress(Exception):
-                ring.slot_set(index, "crash_mark", EXITED)
-        leave(status)
-
-    os._exit = leave_marked
-
-
-def _cause(mark: int) -> str:
-    """How a worker ended that left this mark, in words; empty where it left none."""
-    known = {
-        0: "",
-        UNCAUGHT: "failed with an exception",
-        NOT_OPENED: "ended in its setup",
-        EXITED: "ended by an exit in its handler",
-        IN_HAND: "was killed, or ended itself, while it handled an event",
-    }
-    return known.get(mark, f"crashed by signal {mark}")
-
-
 class Watcher:
     """A watcher's work, as a helper process or a thread runs it.
 
@@ -574,7 +541,7 @@ class Watcher:
 
     def cause(self) -> str:
         """How the last worker ended, in words; empty where nothing is known."""
-        return _cause(self.segment.ring.slot_get(self.slot.index, "crash_mark"))
+        return cause_of(self.segment.ring.slot_get(self.slot.index, "crash_mark"))
 
     def work(self, tick: Callable[[], None]) -> None:
         """Handles records until the slot is closed and its ring empty. Blocks; the caller holds the slot's lock."""
@@ -634,7 +601,7 @@ class Watcher:
             ring.slot_set(index, "crash_mark", NOT_OPENED)
         self._open_handler()
         ring.mark_crashes(index)
-        _mark_exits(ring, index)
+        mark_exits(ring, index)
 
     def _open_handler(self) -> None:
         handed, failed = self.segment.ring.slot_get(self.slot.index, "handed"), None
@@ -740,6 +707,6 @@ class Watcher:
                 reader.settle(sequence, _ring.GIVEN_UP)
                 _log.error(
                     "watcher %r ended again and again on one event (the last time it %s); it is given up: %r",
-                    self.name, _cause(mark), payload[:2000],
+                    self.name, cause_of(mark), payload[:2000],
                 )  # fmt: skip
         return careful

@@ -112,7 +112,7 @@ struct mpb_slot {
     _Atomic uint64_t spare_start;
     _Atomic uint64_t try_pos; /* sequence of the record that is suspected of ending its consumers */
     _Atomic uint32_t try_count; /* how strongly, in shares; see watcher.py */
-    _Atomic uint32_t crash_mark; /* how the consumer ended: a signal's number, or what watcher.py says; 0 = none */
+    _Atomic uint32_t crash_mark; /* how the consumer ended: a signal's number, or what marks.py says; 0 = none */
     _Atomic uint32_t workers;  /* how many processes have worked here */
     _Atomic uint32_t streak;   /* the same since the last one that lasted a minute; sets the back-off */
     _Atomic uint32_t finished; /* the consumer has flushed and gone */

@@ -23,6 +23,7 @@ from mpbroadcast import helper, watcher
 from mpbroadcast.broadcaster import Broadcaster
 from mpbroadcast.event.parts import ObjectReference
 from mpbroadcast.event_broadcaster import EventBroadcaster
+from mpbroadcast.ring import marks
 from mpbroadcast.ring.counters import CELLS
 from mpbroadcast.sinks import JSONLinesSink
 
@@ -112,7 +113,7 @@ def test_a_setup_that_ends_its_process_backs_off_and_says_so(make, log):
     broadcaster.start_event_watcher(lambda event: None, name="h", setup=lambda: os._exit(1))
     record(broadcaster, "a")
     eventually(lambda: broadcaster.stats().watchers[0].helper.restarts >= 7)
-    assert watcher.NOT_OPENED == broadcaster._ring.slot_get(0, "crash_mark")  # pauses grow to half a minute
+    assert marks.NOT_OPENED == broadcaster._ring.slot_get(0, "crash_mark")  # pauses grow to half a minute
     assert "takes over; the last one ended in its setup" in log()
     report = broadcaster.shutdown(timeout=0.1)
     assert (1, 0) == (report.watchers[0].backlog, report.watchers[0].given_up)
@@ -290,7 +291,7 @@ def test_a_child_that_a_handler_forks_ends_alone_whatever_becomes_of_it(make, se
     broadcaster.start_event_watcher(handler, name="h", where=where)
     record(broadcaster, "a", "b")
     assert broadcaster.flush(20)
-    mark = watcher.IN_HAND if where == "process" else 0
+    mark = marks.IN_HAND if where == "process" else 0
     assert [f"a:{code}", f"mark {mark}", f"b:{code}", f"mark {mark}"] == seen.lines
     report = broadcaster.shutdown()
     assert (2, 0, 0) == (report.watchers[0].handled, report.watchers[0].failed, report.watchers[0].helper.restarts)
