@@ -47,7 +47,7 @@ BACKOFF_FIRST: Final = (
     0.1  # seconds; the first restart is immediate, so that a killed helper is replaced in milliseconds
 )
 BACKOFF_LAST: Final = 30.0
-BACKOFF_KILLED: Final = 0.5  # the longest pause after one that did not crash: whoever kills it sets the pace
+BACKOFF_KILLED: Final = 0.05  # the longest pause after one that did not crash: within the 100 ms of a takeover
 PAUSE_AT_END: Final = 1.0  # the longest pause while everything is being shut down
 PAUSE_SLICE: Final = 0.2
 BACKOFF_FORGET: Final = (10.0, 1.0)  # lasting so many times its pause, and so many seconds, starts the count anew
