@@ -42,6 +42,10 @@ FORSAKEN_SECONDS: Final = 10.0  # without application and distributor; by then a
 CLOSING_SECONDS: Final = 5.0  # for a distributor that has only just started
 GIVE_UP_AFTER_CRASHES: Final = 3  # deaths of its own doing
 GIVE_UP_AFTER_KILLS: Final = 10  # deaths in the middle of the handler's call that left no mark
+KILLS_PAUSE: Final = (
+    0.05,
+    5.0,
+)  # seconds, doubled with each such death on one event: a burst of kills condemns nothing
 _OTHERS: Final = ("owner", "dist", "dist_spare")
 _SETUP_PAUSE: Final = (0.1, 30.0, 1.0)  # seconds until a thread tries its setup again: first, last, last at the end
 _PAUSE_SLICE: Final = 0.02  # seconds between two looks at whether it is over
@@ -678,8 +682,9 @@ class Watcher:
         Protocol section 5. A death of the process's own doing (a fatal signal, an exit, an exception that nobody
         caught) counts: three in a row on the same event are enough. Without a mark nobody can know whether the process
         was killed from outside, by an operator or for want of memory, or killed itself. Such a death counts only if it
-        came in the middle of the handler's call, ten of them in a row on the same event are needed, and behind a sink,
-        which may hold an event for hours while its other side is away, it never counts.
+        came in the middle of the handler's call, ten of them in a row on the same event are needed, with ever longer
+        pauses between them, and behind a sink, which may hold an event for hours while its other side is away, it never
+        counts.
 
         Args:
             reader: of the ring.
@@ -709,4 +714,9 @@ class Watcher:
                     "watcher %r ended again and again on one event (the last time it %s); it is given up: %r",
                     self.name, cause_of(mark), payload[:2000],
                 )  # fmt: skip
+        elif mark == IN_HAND and count > share:
+            first, last = KILLS_PAUSE
+            until = time.monotonic() + min(first * 2 ** (count // share - 1), last)
+            while (left := until - time.monotonic()) > 0 and ring.get("state") == _ring.RUNNING:
+                time.sleep(min(left, _PAUSE_SLICE))
         return careful

@@ -172,9 +172,17 @@ def test_an_event_that_ends_its_process_by_its_own_doing_is_given_up_after_three
     assert "it is given up" in log()
 
 
-def test_an_event_whose_handler_kills_its_process_without_a_trace_is_given_up_after_ten_times(make, seen, log):
+def test_an_event_whose_handler_kills_its_process_without_a_trace_is_given_up_after_ten_times(
+    make, seen, log, tmp_path, monkeypatch
+):
+    """With pauses that grow, so that a burst of kills from outside condemns no event."""
+    monkeypatch.setattr(watcher, "KILLS_PAUSE", (0.01, 0.5))
+    times = tmp_path / "times"
+
     def handler(event):
         if event.message == "poison":
+            with times.open("a") as file:
+                file.write(f"{time.monotonic()} ")
             os.kill(os.getpid(), signal.SIGKILL)
         seen(event)
 
@@ -186,11 +194,15 @@ def test_an_event_whose_handler_kills_its_process_without_a_trace_is_given_up_af
     assert ["a", "b"] == seen.lines
     assert (2, 1) == (report.watchers[0].handled, report.watchers[0].given_up)
     assert 10 == report.watchers[0].helper.restarts
+    tries = [float(word) for word in times.read_text().split()]
+    assert 10 == len(tries)
+    assert tries[8] - tries[7] > 0.5
     assert "was killed, or ended itself, while it handled an event" in log()
 
 
-def test_a_killed_watcher_does_not_lose_the_event_that_it_was_busy_with(make, seen, tmp_path):
+def test_a_killed_watcher_does_not_lose_the_event_that_it_was_busy_with(make, seen, tmp_path, monkeypatch):
     """Nine kills from outside in the middle of one event: it is handled, and so are all the others."""
+    monkeypatch.setattr(watcher, "KILLS_PAUSE", (0.0, 0.0))
     go = tmp_path / "go"
 
     def handler(event):
