@@ -24,8 +24,8 @@ _CHANGES: Final = (
     "SELECT resource_version, id, object, NULL, NULL FROM event WHERE resource_version > ?"
     " UNION ALL "
     # What was created after that version and is gone again was never there for this watcher.
-    "SELECT resource_version, event_id, object, namespace, name FROM tombstone WHERE resource_version > ?1"
-    " AND event_id <= ?1 AND ?2 ORDER BY 1"
+    "SELECT resource_version, event_id, object, namespace, name FROM tombstone WHERE resource_version > ?"
+    " AND event_id <= ? AND ? ORDER BY 1"
 )
 
 
@@ -66,7 +66,7 @@ def read_changes(
     complete = since <= current and (not deletions or since >= forgotten)
     changes: list[WatchEvent] = []
     unreadable = 0
-    for version, row_id, stored, *gone in connection.execute(_CHANGES, (since, deletions)):
+    for version, row_id, stored, *gone in connection.execute(_CHANGES, (since, since, since, deletions)):
         try:
             change = _change(since, version, row_id, stored, gone)
         except ValueError:

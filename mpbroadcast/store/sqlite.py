@@ -37,7 +37,7 @@ __all__ = ["Store"]
 
 _INSERT: Final = (
     "INSERT INTO event (id, resource_version, written, namespace, name, uid, object_kind, object_namespace,"
-    " object_name, object_uid, type, reason, last_seen, object) VALUES (?1, ?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " object_name, object_uid, type, reason, last_seen, object) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_REPEAT: Final = "UPDATE event SET resource_version = ?, written = ?, last_seen = ?, object = ? WHERE id = ?"
 _UPDATE_ALL: Final = (
@@ -215,7 +215,7 @@ class Store:
                 event, resource_version=version, uid=f"{self._uid_prefix}{version:012x}", created=written
             )
             row = encode(stored, resource_version=version, written=written, precise=event)
-            self._connection.execute(_INSERT, row)
+            self._connection.execute(_INSERT, (version, *row))
         except UnicodeEncodeError:
             # A lone surrogate in a column. The JSON shape is always well-formed.
             return self._create(Event.from_core_v1(event.to_core_v1()))
@@ -248,7 +248,7 @@ class Store:
         first = self._version + 1
         try:
             rows = self._rows.rows(items, first_version=first, written=self._clock.now_ns())
-            self._connection.executemany(_INSERT, rows)
+            self._connection.executemany(_INSERT, ((row[0], *row) for row in rows))
         except (ValueError, TypeError) as error:  # and UnicodeEncodeError: a lone surrogate, which `create` can store
             raise invalid("one of many", str(error)) from error
         except sqlite3.IntegrityError as error:
