@@ -394,7 +394,7 @@ def test_what_cannot_be_called_is_refused_before_anything_is_started(make):
     assert () == broadcaster.stats().watchers
 
 
-def test_a_sink_whose_handler_cannot_be_made_takes_no_slot(make):
+def test_a_sink_whose_handler_cannot_be_made_takes_no_slot(make, tmp_path):
     class Broken(JSONLinesSink):
         def make_handler(self, *_, **__):
             raise RuntimeError("no")
@@ -402,7 +402,7 @@ def test_a_sink_whose_handler_cannot_be_made_takes_no_slot(make):
     broadcaster = make(max_watchers=1, processes=False)
     for _ in range(3):
         with pytest.raises(RuntimeError, match=r"^no$"):
-            broadcaster.start_recording_to_sink(Broken("unused.jsonl"))
+            broadcaster.start_recording_to_sink(Broken(tmp_path / "unused.jsonl"))
     assert broadcaster.start_event_watcher(print)
 
 
