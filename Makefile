@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 C_SOURCES := $(wildcard mpbroadcast/ring/*.c mpbroadcast/ring/*.h)
 PYTEST_ARGS ?=
 
-.PHONY: demo test parity lint sanitize chaos docs bench clean
+.PHONY: demo test parity lint sanitize fuzz chaos docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/mpbroadcast demo $(ARGS)
@@ -42,6 +42,11 @@ sanitize: $(STAMP)
 SECONDS ?= 60
 chaos: $(STAMP)
 	$(BIN)/python -m bench.chaos --seconds $(SECONDS) $(ARGS)
+
+# Every fuzz target for so many seconds; what they find stays in build/fuzz/. ARGS="ring adopt" runs some. See tests/fuzz.
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz || true
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 # The documentation, strictly: a warning is an error.
 docs: $(STAMP)

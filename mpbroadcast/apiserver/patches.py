@@ -48,7 +48,7 @@ def strategic_merge_patch(target: object, patch: object, *, depth: int = 0) -> A
     directive = patch.get("$patch", "merge")
     if directive == "delete":
         return {}
-    if directive not in {"merge", "replace"}:
+    if not isinstance(directive, str) or directive not in {"merge", "replace"}:  # a list cannot be looked for in a set
         raise bad_request(f"Unknown patch type found: {str(directive)[:64]}")
     merged = _kept(target if directive == "merge" and isinstance(target, Mapping) else {}, patch)
     for key, value in patch.items():

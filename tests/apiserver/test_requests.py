@@ -345,6 +345,7 @@ class TestPatch:
             (MERGE, {"count": "five"}, 400),
             (MERGE, {"$patch": "delete"}, 400),
             (STRATEGIC, {"source": {"$patch": "explode"}}, 400),
+            (STRATEGIC, {"$patch": []}, 400),
             (STRATEGIC, {"source": {"$retainKeys": 3}}, 400),
             (JSON_PATCH, {}, 400),
             (JSON_PATCH, [3], 400),
