@@ -5,14 +5,16 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 C_SOURCES := $(wildcard mpbroadcast/ring/*.c mpbroadcast/ring/*.h)
 PYTEST_ARGS ?=
+SUITE_ARGS ?=
 
 .PHONY: demo test parity lint sanitize fuzz chaos docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/mpbroadcast demo $(ARGS)
 
+# Two folders at a time; with PYTEST_ARGS="tests/ring -x" what these say, by pytest alone.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m $(if $(PYTEST_ARGS),pytest $(PYTEST_ARGS),tests.suite $(SUITE_ARGS))
 
 # docs/reference/client-go-parity.md from the marks in the tests.
 parity: $(STAMP)
