@@ -7,7 +7,7 @@ C_SOURCES := $(wildcard mpbroadcast/ring/*.c mpbroadcast/ring/*.h)
 PYTEST_ARGS ?=
 SUITE_ARGS ?=
 
-.PHONY: demo test parity lint sanitize fuzz chaos docs bench clean
+.PHONY: demo test test-pythons parity lint sanitize fuzz chaos docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/mpbroadcast demo $(ARGS)
@@ -15,6 +15,10 @@ demo: $(STAMP)
 # Two folders at a time; with PYTEST_ARGS="tests/ring -x" what these say, by pytest alone.
 test: $(STAMP)
 	$(BIN)/python -m $(if $(PYTEST_ARGS),pytest $(PYTEST_ARGS),tests.suite $(SUITE_ARGS))
+
+# The wheel, built once, on every Python that is here: the core of the suite. PYTHONS=3.13 and TESTS=tests/ring for some.
+test-pythons:
+	PYTHON=$(PYTHON) tests/packaging/from_sdist.sh $(TESTS)
 
 # docs/reference/client-go-parity.md from the marks in the tests.
 parity: $(STAMP)

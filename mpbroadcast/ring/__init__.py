@@ -6,4 +6,9 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__: list[str] = []
+
+if "t" in sys.abiflags:  # the extension is built for the limited API, which such a Python cannot load
+    raise ImportError("mpbroadcast needs an ordinary CPython; this one is built without the GIL (free-threaded)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import sysconfig
 from typing import Final
 
@@ -75,3 +76,13 @@ def test_producers_distributor_and_consumers_race_and_lose_nothing(compiler, tar
 def test_every_source_of_the_extension_is_compiled_above():
     """A new file must not be left out of the tests above."""
     assert {path.name for path in RING.glob("*.c")} == set(EXTENSION)
+
+
+def test_a_python_without_the_gil_is_told_so_in_one_line():
+    """As such a build calls itself; the extension of the limited API would only say that it is not initialized."""
+    program = "import sys; sys.abiflags = 't'; from mpbroadcast import EventBroadcaster"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=50)
+    assert (
+        "ImportError: mpbroadcast needs an ordinary CPython; this one is built without the GIL (free-threaded)"
+        == done.stderr.splitlines()[-1]
+    )
