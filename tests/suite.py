@@ -45,7 +45,12 @@ class Part:
     options: list[str]
     output: IO[str] = field(default_factory=partial(tempfile.TemporaryFile, "w+", errors="replace"))
     began: float = 0.0
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    code: int = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
 
     def start(self, *more: str) -> Part:
         # A cache of its own: what failed in one folder must not be forgotten by the other.
@@ -54,14 +59,17 @@ class Part:
         command = [sys.executable, "-m", "pytest", "-q", "-o", cache, *self.options, *more, *place]
         self.output.truncate(self.output.seek(0))
         self.began = time.monotonic()
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.output, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.output, stderr=subprocess.STDOUT)
         return self
 
-    def show(self) -> Counter[str]:
-        """Print what it printed; returns pytest's own count."""
+    def show(self, status: int, cpu: float) -> Counter[str]:
+        """Print what it printed, and the seconds it took; returns pytest's own count."""
+        self.code = os.waitstatus_to_exitcode(status)
+        if self.process:
+            self.process.returncode = self.code  # os.wait4, which knows what it has used, has waited for it
         self.output.seek(0)
         text = self.output.read()
-        print(f"== tests/{self.name}: {time.monotonic() - self.began:.0f} s", flush=True)
+        print(f"== tests/{self.name}: {time.monotonic() - self.began:.0f} s, {cpu:.0f} of CPU", flush=True)
         print(text, flush=True)
         last = text.rstrip().rpartition("\n")[2]
         return Counter({what.rstrip("s"): int(count) for count, what in _COUNTED.findall(last)})
@@ -80,23 +88,22 @@ def _run(parts: list[Part], jobs: int) -> tuple[Counter[str], list[Part]]:
     while waiting or running:
         while waiting and len(running) < jobs:
             running.append(waiting.pop(0).start())
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        for part in [part for part in running if part.process and part.process.poll() is not None]:
+        pid, status, used = os.wait4(-1, 0)
+        for part in [part for part in running if part.pid == pid]:
             running.remove(part)
-            counts += part.show()
-            if part.process and part.process.returncode not in {0, _NO_TESTS}:
+            counts += part.show(status, used.ru_utime + used.ru_stime)
+            if part.code not in {0, _NO_TESTS}:
                 failed.append(part)
     return counts, failed
 
 
 def _again(failed: list[Part]) -> tuple[Counter[str], list[Part]]:
     """Runs what failed once more, alone: thousands of real processes on a shared machine meet in odd moments."""
-    still, counts = list[Part](), Counter[str]()
+    counts, still = Counter[str](), list[Part]()
     for part in failed:
-        again = part.start("--last-failed", "--last-failed-no-failures", "none")
-        code = again.process.wait() if again.process else 1
-        counts += again.show()
-        if code:  # also when nothing was run: then it was no test that failed
+        _, status, used = os.wait4(part.start("--last-failed", "--last-failed-no-failures", "none").pid, 0)
+        counts += part.show(status, used.ru_utime + used.ru_stime)
+        if part.code:  # also when nothing was run: then it was no test that failed
             still.append(part)
     return counts, still
 
