@@ -53,13 +53,14 @@ def missing_tools() -> str:
     return ", ".join(tool for tool in ("spin", "gcc") if shutil.which(tool) is None)
 
 
-def verify(model: str, defines: Sequence[str], where: Path) -> Found:
+def verify(model: str, defines: Sequence[str], where: Path, *, optimise: bool = True) -> Found:
     """Explores every state of a model, or stops at the first violation.
 
     Args:
         model: the name of a ``.pml`` file beside this one.
         defines: switches and bounds, such as ``KILLS=2``.
         where: an empty directory for what spin and the compiler write.
+        optimise: off for a search that will soon end with a violation: compiling then takes longer than searching.
 
     Raises:
         ModelError: the model is not valid, or a limit of time, depth or memory was reached.
@@ -72,7 +73,7 @@ def verify(model: str, defines: Sequence[str], where: Path) -> Found:
     made = _run(["spin", "-a", *options, source], where)
     if not (where / "pan.c").exists():
         raise ModelError(f"spin does not accept {source}: {made}")
-    built = _run(["gcc", "-O1", "-w", *FLAGS, "-o", "pan", "pan.c"], where)
+    built = _run(["gcc", "-O1" if optimise else "-O0", "-w", *FLAGS, "-o", "pan", "pan.c"], where)
     if not (where / "pan").exists():
         raise ModelError(f"the checker of {source} does not compile: {built}")
     # -E: what ends where it waits is judged by the model's own at_the_end(), not by labels.
