@@ -1,7 +1,8 @@
-"""``mpbroadcast get``: the events of a store or of a cluster, as ``kubectl get events`` shows them (spec F6, F7)."""
+"""``mpbroadcast get``: events of a store, a cluster or a stream, as ``kubectl get events`` shows them (spec F6, F7)."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpbroadcast.cli.nats_options import (
+    CaOption,
+    CertificateOption,
+    CredsOption,
+    KeyOption,
+    StreamOption,
+    TokenFileOption,
+    access_of,
+    stream_of,
+)
 from mpbroadcast.cli.options import (
     ContextOption,
     KubeconfigOption,
@@ -23,6 +34,9 @@ from mpbroadcast.cli.options import (
 from mpbroadcast.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpbroadcast.cli.printing import Printer
     from mpbroadcast.cli.source import EventSource
     from mpbroadcast.event.model import Event
     from mpbroadcast.store.selection import Selection
@@ -51,25 +65,39 @@ def get(
     store: StoreOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
+    servers: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="URL,...", help="A JetStream stream at nats://host:4222 instead.", rich_help_panel="NATS"
+        ),
+    ] = None,
+    stream: StreamOption = None,
+    creds: CredsOption = None,
+    nats_token_file: TokenFileOption = None,
+    tls_ca: CaOption = None,
+    tls_cert: CertificateOption = None,
+    tls_key: KeyOption = None,
 ) -> None:
     """Print events in the columns of 'kubectl get events'."""
     from mpbroadcast.cli.printing import make_printer  # noqa: PLC0415 - only when it runs
 
     if sort_by is not None and watch:
         raise typer.BadParameter("--sort-by does not go with --watch: events come as they are recorded")
-    if all_namespaces:
-        where = ""
-    elif namespace is None and (kubeconfig is not None or context is not None):
-        from mpbroadcast.cli.cluster import context_namespace  # noqa: PLC0415 - it loads the official client
-
-        where = namespace_of(context_namespace(kubeconfig, context))
-    else:
-        where = namespace_of(namespace)
+    where = "" if all_namespaces else _namespace(namespace, kubeconfig, context)
     wanted = selection_of(
         namespace=where, types=event_types(types), about=None if about is None else object_name("--for", about)
     )
     printer = make_printer(output, namespaces=all_namespaces, headings=not no_headers)
-    with closing(_source(wanted, store, kubeconfig, context)) as source:
+    nats = {"creds": creds, "token_file": nats_token_file, "tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+    if servers is None and (stream is not None or any(nats.values())):
+        raise typer.BadParameter("--stream and the other options of NATS go with --from nats://...")
+    if sum((servers is not None, store is not None, kubeconfig is not None or context is not None)) > 1:
+        raise typer.BadParameter("--from, --store and --kubeconfig: events come from one of them")
+    if servers is not None:
+        found = _nats_source(wanted, servers, stream, nats)
+    else:
+        found = _source(wanted, store, kubeconfig, context)
+    with closing(found) as source:
         events = [event for page in source.pages(chunk_size) for event in page]
         if sort_by is not None:
             events = sorted_by(events, sort_by)
@@ -77,12 +105,25 @@ def get(
             printer.print_more(events)
             for more in source.follow():
                 printer.print_more(more)
-        if events or output in {"json", "yaml"}:
-            printer.print_list(events)
-        else:
-            print(f"No events found in {where} namespace." if where else "No events found.", file=sys.stderr)
+        _print_all(printer, events, output, where)
         if source.unreadable:
             print(f"mpbroadcast: {source.unreadable} damaged events were skipped", file=sys.stderr)
+
+
+def _print_all(printer: Printer, events: Sequence[Event], output: str | None, where: str) -> None:
+    if events or output in {"json", "yaml"}:
+        printer.print_list(events)
+    else:
+        print(f"No events found in {where} namespace." if where else "No events found.", file=sys.stderr)
+
+
+def _namespace(given: str | None, kubeconfig: str | None, context: str | None) -> str:
+    """Return the one that is asked for, else that of the kubeconfig, else ``default``."""
+    if given is None and (kubeconfig is not None or context is not None):
+        from mpbroadcast.cli.cluster import context_namespace  # noqa: PLC0415 - it loads the official client
+
+        given = context_namespace(kubeconfig, context)
+    return namespace_of(given)
 
 
 def _source(selection: Selection, store: str | None, kubeconfig: str | None, context: str | None) -> EventSource:
@@ -93,11 +134,18 @@ def _source(selection: Selection, store: str | None, kubeconfig: str | None, con
         if store is None and not Path(path).exists():
             raise StoreError(f"there is no event store at {path}; --store FILE or $MPBROADCAST_STORE name another one")
         return StoreSource(path, selection)
-    if store is not None:
-        raise typer.BadParameter("--store and --kubeconfig: events come from one of them")
     from mpbroadcast.cli.cluster import ClusterSource  # noqa: PLC0415
 
     return ClusterSource(selection, kubeconfig=kubeconfig, context=context)
+
+
+def _nats_source(selection: Selection, servers: str, stream: str | None, options: dict[str, str | None]) -> EventSource:
+    from mpbroadcast.cli.nats_source import NATSSource  # noqa: PLC0415 - only who asks for it
+
+    access, name = access_of(servers, **options), stream_of(stream)
+    # While it waits for servers that went away, it says so once a minute.
+    logging.basicConfig(level=logging.WARNING, format="mpbroadcast: %(message)s", stream=sys.stderr)
+    return NATSSource(selection, access, name)
 
 
 def sorted_by(events: list[Event], field: str) -> list[Event]:

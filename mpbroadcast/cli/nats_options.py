@@ -27,7 +27,14 @@ _VARIABLE: Final = "MPBROADCAST_NATS_TOKEN"
 _PANEL: Final = "NATS"
 
 StreamOption = Annotated[
-    str, typer.Option("--stream", metavar="NAME", help="The JetStream stream.", rich_help_panel=_PANEL)
+    str | None,
+    typer.Option(
+        "--stream",
+        metavar="NAME",
+        help=f"The JetStream stream. Default: {DEFAULT_STREAM}.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
 ]
 CredsOption = Annotated[
     str | None, typer.Option("--creds", metavar="FILE", help="Credentials (JWT and seed).", rich_help_panel=_PANEL)

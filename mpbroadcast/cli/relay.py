@@ -36,7 +36,7 @@ def relay(
         str, typer.Option("--from", metavar="URL,...", help="NATS servers, such as nats://127.0.0.1:4222.")
     ],
     to: Annotated[str, typer.Option("--to", metavar="SINK", help=f"{_TARGETS}.")],
-    stream: StreamOption = "EVENTS",
+    stream: StreamOption = None,
     group: Annotated[
         str, typer.Option("--group", metavar="NAME", help="Members of one group share the events.")
     ] = "relay",

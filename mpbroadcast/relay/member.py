@@ -17,6 +17,7 @@ from uuid import uuid4
 import orjson
 
 from mpbroadcast.base.goquote import go_quote
+from mpbroadcast.base.notices import Notices
 from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.relay.leases import BEAT_SECONDS, Leases
 from mpbroadcast.relay.outlet import make_outlet
@@ -42,7 +43,6 @@ DEFAULT_TTL: Final = 15.0
 
 _LEAST_TTL: Final = 3 * BEAT_SECONDS
 _DRAIN_SECONDS: Final = 5.0  # for what is under way at the end of a round
-_LINE_SECONDS: Final = 10.0  # between two lines about servers that do not answer
 
 _log: Final = logging.getLogger("mpbroadcast.relay")
 
@@ -96,7 +96,7 @@ class Member:
         self._drain_until = float("inf")  # time.monotonic(); then the sink's thread waits for nothing any more
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
-        self._said_at = 0.0
+        self._notices = Notices(_log)
         self.counts: dict[str, int] = defaultdict(int)
 
     def stop(self) -> None:
@@ -126,6 +126,7 @@ class Member:
                 await asyncio.gather(beats, return_exceptions=True)
                 await leases.leave()
         finally:
+            self._notices.flush(final=True)
             executor.shutdown()
             await client.close()
 
@@ -141,6 +142,7 @@ class Member:
                 await leases.beat(self._outlet.positions() if self._outlet else {})
             except SinkUnavailable as error:
                 self._say(error)
+            self._notices.flush()
             mine = frozenset(leases.mine)
             if before - mine or not leases.is_valid:
                 self._end_round(0)  # another one may be working on them already
@@ -153,10 +155,7 @@ class Member:
         self._changed.set()
 
     def _say(self, error: Exception) -> None:
-        now = time.monotonic()
-        if now - self._said_at > _LINE_SECONDS or not self._said_at:
-            self._said_at = now
-            _log.error("The servers do not answer (may retry): err=%s", go_quote(str(error)))
+        self._notices.say("no answer", "The servers do not answer (may retry): err=%s", go_quote(str(error)))
 
     # Rounds
 

@@ -76,6 +76,15 @@ def test_following_goes_on_after_the_server_was_killed(server, monkeypatch):
         assert ["new"] == [event.message for event in next(source.follow())]
 
 
+def test_a_server_that_goes_away_while_it_is_read_is_one_line(server, monkeypatch):
+    monkeypatch.setattr("mpbroadcast.cli.nats_source._AWAY_SECONDS", 1.0)
+    publish(server, [record(1, "web", "old")])
+    with closing(source_of(server)) as source:
+        server.kill(0)
+        with pytest.raises(SinkUnavailable, match=r"^NATS at nats://[^\n]+ does not answer any more: the events"):
+            list(source.pages(0))
+
+
 def test_an_empty_stream_and_messages_that_are_no_events(server):
     async def make(js):
         await js.add_stream(name="EVENTS", subjects=["events.>"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -277,3 +278,19 @@ def test_a_missing_stream_and_wrong_options_are_one_line(server, members, tmp_pa
         log = members.log(len(members.all) - 1)
         assert log.startswith(f"mpbroadcast: {expected}"), log
         assert 1 == log.count("\n")
+
+
+@pytest.mark.slow
+def test_servers_that_do_not_answer_are_said_once_a_minute(server, members, tmp_path):
+    """The first time at once, and at the end how often that was since then."""
+    publish(server, 10)
+    member = members.start(f"jsonl:{tmp_path / 'log'}")
+    members.wait_for_shares(16)
+    server.kill(0)
+    wait(lambda: "do not answer" in members.log())
+    time.sleep(12)  # for some more beats, each of which waits for its answer; nothing tells when they were
+    server.start(0)
+    members.end(member)
+    lines = [line for line in members.log().splitlines() if "do not answer" in line]
+    assert 2 == len(lines), lines
+    assert re.search(r"\(\d+ like this since the last line\)$", lines[1])
