@@ -50,13 +50,13 @@ def find_running(pid: int | None = None, name: str | None = None) -> list[Runnin
     """
     found: list[Running] = []
     problem: SegmentError | None = None
-    for process, descriptor in _unique(
-        _open_segments([pid] if pid is not None else _own_processes(), strict=pid is not None)
-    ):
+    for holders in _by_segment(_open_segments([pid] if pid is not None else _own_processes(), strict=pid is not None)):
         try:
-            running = Running(Segment.open_of(process, descriptor, writable=False), process)
-        except SegmentError as error:  # it ended meanwhile, or another version of this library made it
+            running = _opened(holders)
+        except SegmentError as error:  # another version of this library made it, or a process may not be looked into
             problem = error
+            continue
+        if running is None:
             continue
         stats = running.stats()
         if (name is None or stats.name == name) and (pid is not None or stats.state != "drained"):
@@ -99,8 +99,24 @@ def _open_segments(pids: Iterable[int], *, strict: bool) -> Iterator[tuple[tuple
                     yield (status.st_dev, status.st_ino), pid, descriptor
 
 
-def _unique(segments: Iterable[tuple[tuple[int, int], int, int]]) -> list[tuple[int, int]]:
-    first: dict[tuple[int, int], tuple[int, int]] = {}
+def _by_segment(segments: Iterable[tuple[tuple[int, int], int, int]]) -> list[list[tuple[int, int]]]:
+    """Return, for each segment, who has it open: process and descriptor."""
+    holders: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for identity, pid, descriptor in segments:
-        first.setdefault(identity, (pid, descriptor))
-    return list(first.values())
+        holders.setdefault(identity, []).append((pid, descriptor))
+    return list(holders.values())
+
+
+def _opened(holders: Iterable[tuple[int, int]]) -> Running | None:
+    """Open a segment through the first process that still has it; None if all of them have ended meanwhile.
+
+    Raises:
+        SegmentError: it cannot be opened, for another reason.
+    """
+    for pid, descriptor in holders:
+        try:
+            return Running(Segment.open_of(pid, descriptor, writable=False), pid)
+        except SegmentError as error:
+            if not isinstance(error.__cause__, (FileNotFoundError, ProcessLookupError)):
+                raise
+    return None

@@ -25,7 +25,7 @@ def stats(
     pid: PidOption = None,
     name: NameOption = None,
 ) -> None:
-    """Print the numbers of running broadcasters once."""
+    """Print the numbers of running broadcasters once; a table takes half a second, to see what is being lost now."""
     from mpbroadcast.cli.running import find_running  # noqa: PLC0415 - only when it runs
 
     if format_ not in _FORMATS:
@@ -58,8 +58,6 @@ def as_json(numbers: Stats) -> dict[str, Any]:
 def _print_table(found: list[Running]) -> None:
     from rich.console import Console  # noqa: PLC0415
 
-    from mpbroadcast.cli.sampling import Sampler  # noqa: PLC0415
-    from mpbroadcast.cli.top import print_pictures  # noqa: PLC0415
+    from mpbroadcast.cli.top import print_pictures, two_looks  # noqa: PLC0415
 
-    samplers = [Sampler(running.stats) for running in found]
-    print_pictures(Console(highlight=False), found, [sampler.take() for sampler in samplers])
+    print_pictures(Console(highlight=False), found, two_looks(found))

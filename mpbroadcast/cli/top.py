@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpbroadcast.cli.sampling import Picture, Sampler
     from mpbroadcast.cli.view import Sizes
 
-__all__ = ["NameOption", "PidOption", "print_pictures", "top"]
+__all__ = ["NameOption", "PidOption", "print_pictures", "top", "two_looks"]
 
 _FIRST_RATE_SECONDS: Final = 0.5  # a single picture has rates too: two looks with this in between
 _PLAIN_WIDTH: Final = 200  # of a picture that no terminal limits: every column is there
@@ -45,19 +45,26 @@ def top(
     from rich.console import Console  # noqa: PLC0415 - only when it runs
 
     from mpbroadcast.cli.running import find_running  # noqa: PLC0415
-    from mpbroadcast.cli.sampling import USE_SECONDS, Sampler  # noqa: PLC0415
+    from mpbroadcast.cli.sampling import Sampler  # noqa: PLC0415
 
     found = find_running(pid, name)
     console = Console(highlight=False)
     plain = once or not console.is_terminal or not sys.stdin.isatty()
-    samplers = [Sampler(running.stats, use_seconds=0.0 if plain else USE_SECONDS) for running in found]
     if plain:
-        for sampler in samplers:
-            sampler.take()
-        time.sleep(_FIRST_RATE_SECONDS)
-        print_pictures(console, found, [sampler.take() for sampler in samplers])
+        print_pictures(console, found, two_looks(found))
     else:
-        _Live(console, found, samplers, interval).run()
+        _Live(console, found, [Sampler(running.stats) for running in found], interval).run()
+
+
+def two_looks(found: list[Running]) -> list[Picture]:
+    """Look twice, half a second apart: what is being lost now takes two looks to see."""
+    from mpbroadcast.cli.sampling import Sampler  # noqa: PLC0415
+
+    samplers = [Sampler(running.stats, use_seconds=0.0) for running in found]
+    for sampler in samplers:
+        sampler.take()
+    time.sleep(_FIRST_RATE_SECONDS)
+    return [sampler.take() for sampler in samplers]
 
 
 def _sizes(running: Running, console: Console, *, live: bool) -> Sizes:

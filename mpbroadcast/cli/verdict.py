@@ -24,7 +24,10 @@ __all__ = ["Finding", "Severity", "findings", "number", "seconds_text"]
 STUCK_SECONDS: Final = 3.0
 BEHIND_SECONDS: Final = 2.0  # of work that waits in a ring
 BEHIND_FULL: Final = 0.25  # of a ring
+FULL: Final = 0.9  # of a ring: the distributor may be waiting for room
 RECENT_SECONDS: Final = 15.0  # for how long a death is news
+
+_SINGLY: Final = 2  # processes about which the same is said, beyond which they share one line
 
 _WHY: Final = {
     "lane_full": "its lane is full: the distributor does not keep up",
@@ -53,6 +56,9 @@ class Finding(NamedTuple):
         text: the rest of the sentence.
         watcher: index of the watcher it is about, or -1.
         lane: index of the lane it is about, or -1.
+        lanes: of all of them, where it is about several.
+        rate: events a second that are refused.
+        why: and for which reason.
     """
 
     severity: Severity
@@ -61,6 +67,9 @@ class Finding(NamedTuple):
     text: str
     watcher: int = -1
     lane: int = -1
+    lanes: frozenset[int] = frozenset()
+    rate: float = 0.0
+    why: str = ""
 
 
 def number(value: float) -> str:
@@ -84,23 +93,35 @@ def findings(picture: Picture, *, ring_bytes: int = 0) -> list[Finding]:
         *_application(picture),
         *_distributor(picture),
         *(finding for watcher in picture.stats.watchers for finding in _watcher(picture, watcher, ring_bytes)),
-        *(finding for lane in picture.stats.lanes for finding in _lane(picture, lane)),
+        *(
+            finding
+            for lane in picture.stats.lanes
+            for finding in _lane(picture, lane, _in_the_way(picture, ring_bytes))
+        ),
         *_nowhere(picture),
     ]
+    known = {(finding.watcher, finding.lane) for finding in found if finding.word in {"LOSING", "FAILING"}}
     found = _fewer(found)
     found.sort(key=lambda finding: -finding.severity)
-    known = {(finding.watcher, finding.lane) for finding in found if finding.word in {"LOSING", "FAILING"}}
     found += [earlier for earlier in _earlier(picture) if (earlier.watcher, earlier.lane) not in known]
     return found or [Finding(Severity.FINE, "ALL WELL", "", "nothing is lost, every watcher keeps up")]
 
 
 def _fewer(found: list[Finding]) -> list[Finding]:
-    """Put processes that ended together into one line: a pool that was closed is no list of news."""
+    """Put processes that ended, or lose for the same reason, into one line: a pool is no list of news."""
     gone = [finding for finding in found if finding.word == "GONE" and finding.lane >= 0]
-    if len(gone) <= 3:
-        return found
-    rest = [finding for finding in found if finding not in gone]
-    return [*rest, Finding(Severity.NOTE, "GONE", f"{len(gone)} processes", "ended lately, see below")]
+    if len(gone) > _SINGLY:
+        found = [finding for finding in found if finding not in gone]
+        found.append(Finding(Severity.NOTE, "GONE", f"{len(gone)} processes", "ended lately, see below"))
+    for why in dict.fromkeys(finding.why for finding in found if finding.why):
+        alike = [finding for finding in found if finding.why == why]
+        if len(alike) > _SINGLY:
+            rate = sum(finding.rate for finding in alike)
+            lanes = frozenset(finding.lane for finding in alike)
+            text = f"{number(rate)} events/s are refused: {why}"
+            found = [finding for finding in found if finding not in alike]
+            found.append(Finding(Severity.BAD, "LOSING", f"{len(alike)} processes", text, lanes=lanes))
+    return found
 
 
 def _application(picture: Picture) -> Iterator[Finding]:
@@ -152,11 +173,11 @@ def _watcher(picture: Picture, watcher: WatcherStats, ring_bytes: int) -> Iterat
     yield from trouble
     rate = picture.rate(watcher.settled, None if before is None else before.settled)
     dropping = picture.rate(watcher.dropped, None if before is None else before.dropped)
+    why = _tries(picture, watcher)
     if dropping:
         speed = "" if rate is None else f", it handles {number(rate)}/s"
-        yield Finding(
-            Severity.BAD, "LOSING", who, f"{number(dropping)} events/s are dropped: its ring is full{speed}", index
-        )
+        text = f"{number(dropping)} events/s are dropped: its ring is full{speed}{why}"
+        yield Finding(Severity.BAD, "LOSING", who, text, index)
     failing = picture.rate(
         watcher.failed + watcher.given_up, None if before is None else before.failed + before.given_up
     )
@@ -165,30 +186,59 @@ def _watcher(picture: Picture, watcher: WatcherStats, ring_bytes: int) -> Iterat
     idle = picture.waiting_since.get(index, 0.0)
     if watcher.backlog and idle >= STUCK_SECONDS:
         text = f"{number(watcher.backlog)} events wait and none was handled for {seconds_text(idle)}"
-        yield Finding(Severity.BAD, "STUCK", who, text, index)
-    elif watcher.backlog and not trouble:
-        yield from _behind(watcher, who, rate, ring_bytes)
+        yield Finding(Severity.BAD, "STUCK", who, text if dropping else text + why, index)
+    elif watcher.backlog and not trouble and not dropping:
+        yield from _behind(picture, watcher, ring_bytes)
 
 
-def _behind(watcher: WatcherStats, who: str, rate: float | None, ring_bytes: int) -> Iterator[Finding]:
+def _tries(picture: Picture, watcher: WatcherStats) -> str:
+    """Say that a sink cannot write, which is why nothing moves."""
+    before = picture.watcher_before(watcher)
+    retries = watcher.counts.get("retries", 0)
+    failing = picture.rate(retries, None if before is None else before.counts.get("retries", 0))
+    if failing:
+        return f"; its sink cannot write, {number(failing)} tries/s fail (the log says why)"
+    if retries and not watcher.handled:
+        return f"; its sink could not write yet, {number(retries)} tries have failed (the log says why)"
+    return ""
+
+
+def _behind(picture: Picture, watcher: WatcherStats, ring_bytes: int) -> Iterator[Finding]:
+    before = picture.watcher_before(watcher)
+    rate = picture.rate(watcher.settled, None if before is None else before.settled)
+    still = before is not None and not rate and before.backlog  # no handler takes so long for every event
     full = watcher.backlog_bytes / ring_bytes if ring_bytes else 0.0
     left = watcher.backlog / rate if rate else 0.0
-    if full < BEHIND_FULL and left < BEHIND_SECONDS:
+    if full < BEHIND_FULL and left < BEHIND_SECONDS and not still:
         return
     speed = f", {seconds_text(left)} of work at {number(rate)}/s" if rate else ""
+    if still:
+        speed = f", none was handled for {picture.seconds:.1f}s"
     room = f"; its ring is {full:.0%} full" if ring_bytes else ""
-    text = f"{number(watcher.backlog)} events wait{speed}{room}"
+    text = f"{number(watcher.backlog)} events wait{speed}{room}{_tries(picture, watcher)}"
+    who = f"watcher {visible(watcher.name)}"
     yield Finding(Severity.NOTE if full < 0.75 else Severity.BAD, "BEHIND", who, text, watcher.index)
 
 
-def _lane(picture: Picture, lane: LaneStats) -> Iterator[Finding]:
+def _in_the_way(picture: Picture, ring_bytes: int) -> str:
+    """Say for which watcher the distributor waits, where the policy is to wait: then nothing is dropped at its ring."""
+    for watcher in picture.stats.watchers:
+        if watcher.state != "ended" and ring_bytes and watcher.backlog_bytes >= FULL * ring_bytes:
+            before = picture.watcher_before(watcher)
+            if before is not None and before.dropped == watcher.dropped:
+                return f"its lane is full, as the distributor waits for watcher {visible(watcher.name)}"
+    return ""
+
+
+def _lane(picture: Picture, lane: LaneStats, waits: str) -> Iterator[Finding]:
     who = f"process {visible(lane.name) or lane.pid}"
     earlier = next((old for old in (picture.before.lanes if picture.before else ()) if old.index == lane.index), None)
     for reason, count in lane.refused.items():
         rate = picture.rate(count, None if earlier is None else earlier.refused[reason])
         if rate:
-            text = f"{number(rate)} events/s are refused: {_WHY.get(reason, reason)}"
-            yield Finding(Severity.BAD, "LOSING", who, text, lane=lane.index)
+            why = waits if waits and reason == "lane_full" else _WHY.get(reason, reason)
+            text = f"{number(rate)} events/s are refused: {why}"
+            yield Finding(Severity.BAD, "LOSING", who, text, lane=lane.index, rate=rate, why=why)
     since = picture.events.get(("process gone", lane.index), RECENT_SECONDS)
     if not lane.alive and (since < RECENT_SECONDS or lane.backlog) and picture.stats.state != "drained":
         when = f" {seconds_text(since)} ago" if since < RECENT_SECONDS else ""

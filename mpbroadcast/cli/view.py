@@ -215,21 +215,21 @@ def _watchers(picture: Picture, sizes: Sizes, found: Sequence[Finding]) -> list[
     spare = "thread" if dist.pid == stats.owner_pid else "yes" if dist.spare_pid else "none"
     columns = [
         _Column("WATCHER", cells(lambda w: _name(w.name), "(distributor)"), left=True),
-        _Column("STATE", cells(lambda w: w.state, stats.state), rank=5, left=True),
+        _Column("STATE", cells(lambda w: w.state, stats.state), rank=6, left=True),
         _Column(
             "RATE/S",
             [*("" if rate is None else number(rate) for rate in rates), "" if forwarded is None else number(forwarded)],
         ),
         _Column("WAITING", cells(lambda w: number(w.backlog), number(stats.backlog))),
-        _Column("RING", cells(full), rank=6),
-        _Column("HANDLED", cells(lambda w: number(w.handled), number(stats.forwarded)), rank=2),
+        _Column("RING", cells(full), rank=2),
+        _Column("HANDLED", cells(lambda w: number(w.handled), number(stats.forwarded)), rank=3),
         _Column("DROPPED", cells(lambda w: number(w.dropped))),
         _Column("FAILED", cells(lambda w: number(w.failed)), rank=1),
         _Column("GIVEN UP", cells(lambda w: number(w.given_up)), rank=7),
         _Column("FILTERED", cells(lambda w: number(w.filtered)), rank=8),
-        _Column("RESTARTS", cells(lambda w: number(w.helper.restarts), number(dist.restarts)), rank=4),
+        _Column("RESTARTS", cells(lambda w: number(w.helper.restarts), number(dist.restarts)), rank=5),
         _Column("SPARE", cells(lambda w: _spare(picture, w.helper, managed=w.managed), spare), rank=9, left=True),
-        _Column("CPU", cells(lambda w: _cpu(picture, w.helper.pid), _cpu(picture, dist.pid)), rank=3),
+        _Column("CPU", cells(lambda w: _cpu(picture, w.helper.pid), _cpu(picture, dist.pid)), rank=4),
         _Column("MEM", cells(lambda w: _memory(picture, w.helper.pid), _memory(picture, dist.pid)), rank=10),
     ]
     marks = [_marks(found, lambda finding, w=w: finding.watcher == w.index) for w in watchers]  # type: ignore[misc]
@@ -244,9 +244,10 @@ def _lanes(picture: Picture, sizes: Sizes, found: Sequence[Finding], room: int) 
         old = earlier.get(lane.index)
         rates[lane.index] = picture.rate(lane.accepted, None if old is None else old.accepted)
 
-    def importance(lane: LaneStats) -> tuple[bool, bool, float, int]:
-        marked = any(finding.lane == lane.index for finding in found)
-        return marked, lane.alive, rates[lane.index] or 0.0, lane.accepted
+    def importance(lane: LaneStats) -> tuple[bool, bool, int, int]:
+        marked = any(_is_about(finding, lane) for finding in found)
+        # Rates by their magnitude, or rows would change places at each look.
+        return marked, lane.alive, int(rates[lane.index] or 0).bit_length(), -lane.index
 
     lanes = sorted(picture.stats.lanes, key=importance, reverse=True)
     shown = lanes if len(lanes) < room else lanes[: max(1, room - 2)]
@@ -261,7 +262,7 @@ def _lanes(picture: Picture, sizes: Sizes, found: Sequence[Finding], room: int) 
         _Column("CPU", [_cpu(picture, lane.pid) if lane.alive else "" for lane in shown], rank=4),
         _Column("MEM", [_memory(picture, lane.pid) if lane.alive else "" for lane in shown], rank=6),
     ]
-    marks = [_marks(found, lambda finding, lane=lane: finding.lane == lane.index) for lane in shown]  # type: ignore[misc]
+    marks = [_marks(found, lambda finding, lane=lane: _is_about(finding, lane)) for lane in shown]  # type: ignore[misc]
     lines = _table(columns, marks, sizes.width)
     if len(shown) < len(lanes):
         rest = lanes[len(shown) :]
@@ -270,6 +271,10 @@ def _lanes(picture: Picture, sizes: Sizes, found: Sequence[Finding], room: int) 
     if not lanes:
         lines = [Text("no process has recorded anything yet", style="dim")]
     return lines
+
+
+def _is_about(finding: Finding, lane: LaneStats) -> bool:
+    return finding.lane == lane.index or lane.index in finding.lanes
 
 
 def _refused(lane: LaneStats) -> str:

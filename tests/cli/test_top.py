@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mpbroadcast.cli import running
 from mpbroadcast.cli.running import find_running
 from mpbroadcast.errors import SegmentError
 
@@ -57,20 +58,20 @@ def application(mode="well", workers=2):
 def test_a_running_broadcaster_is_found_by_itself_once():
     """Many processes have it open; it is one broadcaster."""
     with application() as one, application() as two:
-        found = [running.stats().name for running in find_running()]
+        found = [entry.stats().name for entry in find_running()]
         assert [1, 1] == [found.count(one.name), found.count(two.name)]
-        assert [two.name] == [running.stats().name for running in find_running(name=two.name)]
+        assert [two.name] == [entry.stats().name for entry in find_running(name=two.name)]
         for pid in (one.pid, one.workers[0], one.stats().distributor.pid):
-            assert [one.name] == [running.stats().name for running in find_running(pid)]
+            assert [one.name] == [entry.stats().name for entry in find_running(pid)]
     with pytest.raises(SegmentError, match="no running broadcaster called 'shop-"):
         find_running(name=one.name)
 
 
 def test_it_is_mapped_read_only():
     with application() as one:
-        [running] = find_running(one.pid)
+        [entry] = find_running(one.pid)
         with pytest.raises(SegmentError):
-            running.segment.ring.set("owner_pid", 1)
+            entry.segment.ring.set("owner_pid", 1)
 
 
 def test_not_on_a_terminal_it_is_one_plain_picture_with_rates(cli):
@@ -99,6 +100,29 @@ def test_what_is_being_lost_and_why_is_said(cli, mode, says):
             eventually(lambda: one.stats().watcher("store").dropped)
         text = cli("top", "--name", one.name).stdout
     assert re.search(says, text), text
+
+
+def test_a_table_of_stats_says_what_is_being_lost_now(cli):
+    with application("stuck") as one:
+        eventually(lambda: one.stats().watcher("store").dropped)
+        text = cli("stats", "--name", one.name).stdout
+    assert re.search(r"LOSING  watcher store: [\d,.]+ events/s are dropped: its ring is full, it handles 0/s", text), (
+        text
+    )
+
+
+def test_a_broadcaster_is_opened_through_a_process_that_still_has_it(monkeypatch):
+    """Those that ended while they were looked for are passed over, and no reason to fail."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    with application() as one:
+        found = next(iter(running._open_segments([one.pid], strict=True)))
+        holders = [(found[0], ended.pid, 5), found, ((0, 0), ended.pid, 6)]
+        monkeypatch.setattr(running, "_open_segments", lambda *_, **__: holders)
+        assert [one.pid] == [entry.pid for entry in find_running()]
+    monkeypatch.setattr(running, "_open_segments", lambda *_, **__: holders[:1])
+    with pytest.raises(SegmentError, match=r"^no running broadcaster of this user was found$"):
+        find_running()
 
 
 def top_of(one, tmp_path, **options):
@@ -185,13 +209,6 @@ def test_stats_as_json_is_everything(cli):
     assert {"failed"} == {loss["reason"] for loss in body["losses"]}
     assert {"store"} == {loss["owner"] for loss in body["losses"]}
     assert watchers["store"]["helper"]["spare_pid"] > 0
-
-
-def test_stats_as_a_table_has_no_rates(cli):
-    with application() as one:
-        text = cli("stats", "--name", one.name).stdout
-    assert "RATE/S" not in text
-    assert re.search(r"^log +active", text, re.MULTILINE)
 
 
 def test_stats_for_prometheus_can_be_parsed(cli):

@@ -66,6 +66,42 @@ def test_behind_is_a_matter_of_work_or_of_room(backlog, backlog_bytes, word, sev
     assert (word, severity) == (finding.word, finding.severity)
 
 
+def test_a_watcher_that_moved_nothing_between_two_looks_is_behind_however_large_its_ring():
+    now = stats(watchers=[watcher(forwarded=100, handled=10)])
+    [finding] = findings(picture(now, now, seconds=0.5), ring_bytes=1 << 24)
+    assert ("BEHIND", "watcher store") == (finding.word, finding.who)
+    assert "90 events wait, none was handled for 0.5s; its ring is 0% full" == finding.text
+
+
+def test_a_sink_that_cannot_write_is_told_from_a_slow_one():
+    before = stats(watchers=[watcher(forwarded=100, handled=10, dropped=1, counts={"retries": 4})])
+    now = stats(watchers=[watcher(forwarded=100, handled=10, dropped=3, counts={"retries": 10})])
+    first = findings(picture(now, before))[0]
+    assert "LOSING" == first.word
+    assert first.text.endswith("it handles 0/s; its sink cannot write, 3 tries/s fail (the log says why)")
+    never = stats(watchers=[watcher(forwarded=100, counts={"retries": 10})])
+    first = findings(picture(never, never, waiting_since={0: 4}))[0]
+    assert "STUCK" == first.word
+    assert first.text.endswith("; its sink could not write yet, 10 tries have failed (the log says why)")
+
+
+def test_a_full_lane_names_the_watcher_that_the_distributor_waits_for():
+    """With the policy to wait nothing is dropped: recorders refuse."""
+    before, now = (
+        stats(lanes=[lane(refused={"lane_full": n})], watchers=[watcher(forwarded=9, backlog_bytes=990)])
+        for n in (0, 8)
+    )
+    losing = next(finding for finding in findings(picture(now, before), ring_bytes=1000) if finding.word == "LOSING")
+    assert "4 events/s are refused: its lane is full, as the distributor waits for watcher store" == losing.text
+
+
+def test_many_processes_that_lose_for_one_reason_share_a_line():
+    before, now = (stats(lanes=[lane(n, 100 + n, refused={"lane_full": 8 * k}) for n in range(4)]) for k in (0, 1))
+    [finding] = findings(picture(now, before))
+    assert ("LOSING", "4 processes", frozenset(range(4))) == (finding.word, finding.who, finding.lanes)
+    assert finding.text.startswith("16 events/s are refused: its lane is full")
+
+
 def test_a_failing_handler():
     before, now = (stats(watchers=[watcher(forwarded=100, failed=n, handled=100 - n)]) for n in (10, 20))
     assert [("FAILING", "watcher store")] == words(picture(now, before))
