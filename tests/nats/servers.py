@@ -75,6 +75,9 @@ class Servers:
             time.sleep(0.02)
         raise AssertionError(f"server {number} did not start: {(self.folder / f's{number}.log').read_text()[-500:]}")
 
+    def pid(self, number):
+        return self._processes[number].pid
+
     def kill(self, number):
         self._processes[number].kill()
         self._processes[number].wait()

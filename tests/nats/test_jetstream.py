@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import pickle
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpbroadcast.errors import MissingExtra, SinkError
 from mpbroadcast.event.model import Event
-from mpbroadcast.event.parts import ObjectReference
-from mpbroadcast.sinks.jetstream import Access, Subjects, covers, escaped, hash_of_id, message_id, object_hash
+from mpbroadcast.event.parts import EventSeries, EventSource, ObjectReference
+from mpbroadcast.sinks.encoding import encoded
+from mpbroadcast.sinks.jetstream import (
+    Access,
+    Subjects,
+    covers,
+    escaped,
+    hash_of_id,
+    message_id,
+    object_hash,
+)
 from tests.nats.servers import record
 
 
@@ -133,3 +143,42 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr("mpbroadcast.sinks.jetstream.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"NATSSink needs the extra 'nats'"):
         Access.of("nats://host").check("NATSSink")
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    ["\x00name", "\x00message", '"\x00name"', '"firstTimestamp":null,"lastTimestamp":null', "\ud800", ""]
+)
+TIMES = st.none() | st.integers(0, 10**19 - 1) | st.just(0)
+REFERENCES = st.builds(ObjectReference, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
+
+
+@given(
+    TEXTS,
+    TEXTS,
+    TIMES,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "involved_object": REFERENCES,
+            "namespace": TEXTS,
+            "reason": TEXTS,
+            "type": TEXTS,
+            "action": TEXTS,
+            "source": st.builds(EventSource, TEXTS, TEXTS),
+            "related": REFERENCES,
+            "count": st.integers(0, 3),
+            "last_timestamp": TIMES,
+            "event_time": TIMES,
+            "annotations": st.dictionaries(TEXTS, TEXTS, max_size=2),
+            "labels": st.dictionaries(TEXTS, TEXTS, max_size=2),
+            "uid": TEXTS,
+            "series": st.builds(EventSeries, st.integers(0, 5), TIMES),
+            "reporting_instance": TEXTS,
+        },
+    ),
+)
+def test_the_fast_way_to_encode_gives_the_same_bytes(name, message, time, fields):
+    event = Event(
+        **({"name": name, "message": message, "count": 1, "first_timestamp": time, "last_timestamp": time} | fields)
+    )
+    assert orjson.dumps(event.to_core_v1()) == encoded(event)
