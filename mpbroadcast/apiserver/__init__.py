@@ -25,7 +25,7 @@
 `patches`      JSON patch and strategic merge patch
 `negotiation`  what ``Accept`` asks for
 `output`       events as JSON, as rows of a Table, as metadata only
-`discovery`    ``/api``, ``/apis`` and their like
+`discovery`    ``/api``, ``/apis`` and their like; `known` the kinds that events are about
 `schema`       the fields of an event; `openapi` writes them for kubectl
 `status`       the errors of a Kubernetes API
 `kubeconfig`   the file that leads kubectl here; `certificate` for TLS

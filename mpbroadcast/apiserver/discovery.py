@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import platform
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["aggregated", "api_groups", "api_versions", "event_group", "resources", "root", "version"]
+from mpbroadcast.apiserver.known import KNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "GROUP_VERSIONS",
+    "aggregated",
+    "api_group",
+    "api_groups",
+    "api_versions",
+    "resources",
+    "root",
+    "version",
+]
 
 _EVENT_VERBS: Final = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _NAMESPACE_VERBS: Final = ["get", "list"]
-_GROUP_VERSION: Final = {"groupVersion": "events.k8s.io/v1", "version": "v1"}
+_EVENTS: Final = "events.k8s.io/v1"
+
+GROUP_VERSIONS: Final = (_EVENTS, *(group_version for group_version in KNOWN if "/" in group_version))
+"""What is under ``/apis``."""
 
 
 def version() -> dict[str, str]:
@@ -36,18 +53,20 @@ def api_versions(address: str) -> dict[str, Any]:
     }
 
 
-def _group() -> dict[str, Any]:
-    return {"name": "events.k8s.io", "versions": [_GROUP_VERSION], "preferredVersion": _GROUP_VERSION}
+def _group(group_version: str) -> dict[str, Any]:
+    group, _, version_ = group_version.rpartition("/")
+    version_of = {"groupVersion": group_version, "version": version_}
+    return {"name": group, "versions": [version_of], "preferredVersion": version_of}
 
 
 def api_groups() -> dict[str, Any]:
     """Return ``/apis``."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group()]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(version_) for version_ in GROUP_VERSIONS]}
 
 
-def event_group() -> dict[str, Any]:
-    """Return ``/apis/events.k8s.io``."""
-    return {"kind": "APIGroup", "apiVersion": "v1"} | _group()
+def api_group(group_version: str) -> dict[str, Any]:
+    """Return ``/apis/<group>``."""
+    return {"kind": "APIGroup", "apiVersion": "v1"} | _group(group_version)
 
 
 def _resource(name: str, singular: str, kind: str, short: str, verbs: list[str], *, namespaced: bool) -> dict[str, Any]:
@@ -57,52 +76,60 @@ def _resource(name: str, singular: str, kind: str, short: str, verbs: list[str],
         "namespaced": namespaced,
         "kind": kind,
         "verbs": verbs,
-        "shortNames": [short],
-    }
+    } | ({"shortNames": [short]} if short else {})
 
 
-def _resource_list(group: str) -> list[dict[str, Any]]:
-    events = _resource("events", "event", "Event", "ev", _EVENT_VERBS, namespaced=True)
-    if group:
-        return [events]
-    return [events, _resource("namespaces", "namespace", "Namespace", "ns", _NAMESPACE_VERBS, namespaced=False)]
+def _resource_list(group_version: str) -> list[dict[str, Any]]:
+    found = []
+    if group_version in {"v1", _EVENTS}:
+        found.append(_resource("events", "event", "Event", "ev", _EVENT_VERBS, namespaced=True))
+    if group_version == "v1":
+        found.append(_resource("namespaces", "namespace", "Namespace", "ns", _NAMESPACE_VERBS, namespaced=False))
+    return found + [
+        _resource(known.plural, known.kind.lower(), known.kind, known.short, [], namespaced=known.namespaced)
+        for known in KNOWN.get(group_version, ())
+    ]
 
 
-def resources(group: str) -> dict[str, Any]:
-    """Return ``/api/v1`` (group "") or ``/apis/events.k8s.io/v1``."""
+def resources(group_version: str) -> dict[str, Any]:
+    """Return ``/api/v1`` or ``/apis/<group>/<version>``."""
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": f"{group}/v1" if group else "v1",
-        "resources": _resource_list(group),
+        "groupVersion": group_version,
+        "resources": _resource_list(group_version),
     }
 
 
-def aggregated(group: str, api_version: str) -> dict[str, Any]:
-    """Return the same in one document, which newer clients ask for at ``/api`` (group "") and ``/apis``.
-
-    Args:
-        group: whose resources.
-        api_version: ``apidiscovery.k8s.io/v2`` or ``v2beta1``, which look alike.
-    """
+def _aggregated(group_version: str) -> dict[str, Any]:
+    group, _, version_ = group_version.rpartition("/")
     found = [
         {
             "resource": resource["name"],
-            "responseKind": {"group": group, "version": "v1", "kind": resource["kind"]},
+            "responseKind": {"group": group, "version": version_, "kind": resource["kind"]},
             "scope": "Namespaced" if resource["namespaced"] else "Cluster",
             "singularResource": resource["singularName"],
             "verbs": resource["verbs"],
-            "shortNames": resource["shortNames"],
+            "shortNames": resource.get("shortNames", []),
         }
-        for resource in _resource_list(group)
+        for resource in _resource_list(group_version)
     ]
-    versions = [{"version": "v1", "resources": found, "freshness": "Current"}]
-    metadata = {"name": group} if group else {}
+    versions = [{"version": version_, "resources": found, "freshness": "Current"}]
+    return {"metadata": {"name": group} if group else {}, "versions": versions}
+
+
+def aggregated(group_versions: Iterable[str], api_version: str) -> dict[str, Any]:
+    """Return the same in one document, which newer clients ask for at ``/api`` and ``/apis``.
+
+    Args:
+        group_versions: whose resources.
+        api_version: ``apidiscovery.k8s.io/v2`` or ``v2beta1``, which look alike.
+    """
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": api_version,
         "metadata": {},
-        "items": [{"metadata": metadata, "versions": versions}],
+        "items": [_aggregated(group_version) for group_version in group_versions],
     }
 
 

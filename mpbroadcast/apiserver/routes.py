@@ -121,16 +121,17 @@ class Api:
         documents: dict[str, Callable[[], Any]] = {
             "/": discovery.root,
             "/version": discovery.version,
-            "/api/v1": partial(discovery.resources, ""),
-            "/apis/events.k8s.io": discovery.event_group,
-            "/apis/events.k8s.io/v1": partial(discovery.resources, "events.k8s.io"),
+            "/api/v1": partial(discovery.resources, "v1"),
             "/openapi/v3": openapi.index_v3,
         }
+        for name in discovery.GROUP_VERSIONS:
+            documents[f"/apis/{name.partition('/')[0]}"] = partial(discovery.api_group, name)
+            documents[f"/apis/{name}"] = partial(discovery.resources, name)
         endpoints: dict[str, Endpoint] = {path: partial(_document, make) for path, make in documents.items()}
         endpoints |= dict.fromkeys(("/healthz", "/livez", "/readyz"), self._health)
         endpoints |= {
-            "/api": partial(_discovery, "", partial(discovery.api_versions, self._address)),
-            "/apis": partial(_discovery, "events.k8s.io", discovery.api_groups),
+            "/api": partial(_discovery, ("v1",), partial(discovery.api_versions, self._address)),
+            "/apis": partial(_discovery, discovery.GROUP_VERSIONS, discovery.api_groups),
             "/openapi/v2": _openapi_v2,
             "/openapi/v3/{group:path}": _openapi_v3,
             "/api/v1/namespaces": self._list_namespaces,
@@ -355,11 +356,11 @@ async def _document(make: Callable[[], Any], _: Request) -> Response:
     return _json(make())
 
 
-async def _discovery(group: str, make: Callable[[], Any], request: Request) -> Response:
+async def _discovery(group_versions: tuple[str, ...], make: Callable[[], Any], request: Request) -> Response:
     for _, parameters in parse_accept(request.headers.get("accept", "")):
         version = parameters.get("v", "")
         if parameters.get("g") == _DISCOVERY and version in {"v2", "v2beta1"}:
-            body = discovery.aggregated(group, f"{_DISCOVERY}/{version}")
+            body = discovery.aggregated(group_versions, f"{_DISCOVERY}/{version}")
             media_type = f"application/json;g={_DISCOVERY};v={version};as=APIGroupDiscoveryList"
             return Response(encode(body), media_type=media_type, headers={"Vary": "Accept"})
     return _json(make())

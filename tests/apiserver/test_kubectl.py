@@ -118,7 +118,8 @@ def test_get_selects_and_sorts(kubectl, two, call, core):
 def test_get_of_nothing_says_so(kubectl, namespace):
     assert "" == kubectl("get", "events")
     assert 'events "nobody" not found' in kubectl("get", "event", "nobody", "-n", "default", fails=True)
-    assert "the server doesn't have a resource type" in kubectl("get", "pods", fails=True)
+    assert "the server could not find the requested resource" in kubectl("get", "pods", fails=True)
+    assert "the server doesn't have a resource type" in kubectl("get", "gadgets", fails=True)
 
 
 def test_get_watches(environment, namespace, call, core, two):
@@ -142,6 +143,24 @@ def test_the_events_command(kubectl, two, has_events_command):
         pytest.skip("this kubectl has no 'events' command")
     assert _table(EVENTS_COLUMNS, two) == kubectl("events")
     assert _table(EVENTS_COLUMNS, two[1:]) == kubectl("events", "--types=Warning")
+
+
+@pytest.mark.parametrize("name", ["pod/web-1", "pods/web-1", "po/web-1"])
+def test_the_events_command_for_one_object(kubectl, two, has_events_command, name):
+    """kubectl asks discovery what a pod is, though there are none here."""
+    if not has_events_command:
+        pytest.skip("this kubectl has no 'events' command")
+    assert _table(EVENTS_COLUMNS, two[:1]) == kubectl("events", "--for", name)
+
+
+def test_the_events_command_for_an_object_of_another_group(kubectl, call, core, namespace, has_events_command):
+    if not has_events_command:
+        pytest.skip("this kubectl has no 'events' command")
+    about = {"kind": "Deployment", "apiVersion": "apps/v1", "namespace": namespace, "name": "web"}
+    call("POST", core, core_event("web.1", namespace, involvedObject=about, reason="ScalingReplicaSet"))
+    assert "ScalingReplicaSet" in kubectl("events", "--for", "deployment/web")
+    assert "ScalingReplicaSet" in kubectl("events", "--for", "deploy/web")
+    assert "ScalingReplicaSet" not in kubectl("events", "--for", "pod/web")
 
 
 def test_describe_shows_every_field(kubectl, two):
@@ -207,7 +226,7 @@ def test_discovery_is_understood(kubectl):
     assert [["events", "ev"], ["namespaces", "ns"], ["events", "ev"]] == [
         line.split()[:2] for line in resources.splitlines()
     ]
-    assert {"events.k8s.io/v1", "v1"} == set(kubectl("api-versions").split())
+    assert {"events.k8s.io/v1", "v1", "apps/v1"} <= set(kubectl("api-versions").split())
     assert "v1.36.2+mpbroadcast" in kubectl("version")
     assert "such as `spec.containers{app}`" in " ".join(kubectl("explain", "event.involvedObject").split())
     assert "default" in kubectl("get", "namespaces", "-o", "name")

@@ -111,7 +111,7 @@ def test_a_refusal_carries_its_status(core_api, namespace):
 def test_the_server_is_known_by_its_version_and_groups(api_client):
     assert "36" == client.VersionApi(api_client).get_code().minor
     groups = client.ApisApi(api_client).get_api_versions().groups
-    assert ["events.k8s.io"] == [group.name for group in groups]
+    assert ["events.k8s.io", "apps"] == [group.name for group in groups][:2]
     assert {"events", "namespaces"} == {
-        found.name for found in client.CoreV1Api(api_client).get_api_resources().resources
+        found.name for found in client.CoreV1Api(api_client).get_api_resources().resources if found.verbs
     }

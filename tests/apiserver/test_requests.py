@@ -46,10 +46,21 @@ class TestDiscovery:
 
     def test_groups_and_versions(self, call):
         assert ["v1"] == call("GET", "/api").json["versions"]
-        assert ["events.k8s.io"] == [group["name"] for group in call("GET", "/apis").json["groups"]]
+        groups = [group["name"] for group in call("GET", "/apis").json["groups"]]
+        assert ["events.k8s.io", "apps"] == groups[:2]
         assert "events.k8s.io/v1" == call("GET", "/apis/events.k8s.io").json["preferredVersion"]["groupVersion"]
         assert "v1.36.2+mpbroadcast" == call("GET", "/version").json["gitVersion"]
         assert "/apis/events.k8s.io/v1" in call("GET", "/").json["paths"]
+
+    def test_kinds_that_events_are_about_have_names_and_no_verbs(self, call):
+        """`kubectl events --for deployment/web` looks here for what a deployment is."""
+        for group in call("GET", "/apis").json["groups"][1:]:
+            group_version = call("GET", f"/apis/{group['name']}").json["preferredVersion"]["groupVersion"]
+            resources = call("GET", f"/apis/{group_version}").json
+            assert group_version == resources["groupVersion"]
+            assert [[]] * len(resources["resources"]) == [resource["verbs"] for resource in resources["resources"]]
+        [pods] = [one for one in call("GET", "/api/v1").json["resources"] if one["name"] == "pods"]
+        assert {"singularName": "pod", "kind": "Pod", "shortNames": ["po"], "namespaced": True}.items() <= pods.items()
 
     @pytest.mark.parametrize(("path", "group"), [("/api", ""), ("/apis", "events.k8s.io")])
     @pytest.mark.parametrize("version", ["v2", "v2beta1"])
