@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mpbroadcast.base import identity
+from mpbroadcast.base.text import counted
 from mpbroadcast.distributor import Distributor
 from mpbroadcast.errors import BroadcastError, BroadcasterStopped, HelperError, NoFreeSlot, SegmentError
 from mpbroadcast.event.wire import WatchEvent, decode, encode
@@ -579,10 +580,11 @@ def _say_left_over(segment: Segment) -> None:
     """What a program that died has left in the file, and what becomes of it."""
     shot, left = segment.ring.snapshot(), files.left_over(segment)
     lanes = sum(lane["accepted"] - lane["forwarded"] for lane in shot["lanes"])
-    waiting = ", ".join(f"{name} ({events})" for name, events in sorted(left.items())) or "none"
+    events = counted(lanes, "event waits", "events wait")
+    waiting = ", ".join(f"{name} ({n})" for name, n in sorted(left.items())) or "none"
     _log.warning(
-        "%s is taken over from a program that has died: %d events wait in lanes, others for watchers that are to be"
-        " started again under their names: %s", files.file_of(segment), lanes, waiting,
+        "%s is taken over from a program that has died: %s in lanes, others for watchers that are to be"
+        " started again under their names: %s", files.file_of(segment), events, waiting,
     )  # fmt: skip
 
 

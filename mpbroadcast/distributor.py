@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpbroadcast.base import identity
 from mpbroadcast.base.notices import Said
+from mpbroadcast.base.text import counted
 from mpbroadcast.ring import _ring, directory
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ LEFT_SECONDS: Final = 30.0  # how long a watcher of a program that died is fille
 EXIT_SECONDS: Final = 0.25  # for a watcher to see that it is abandoned
 ALONE_SECONDS: Final = 2.0  # a watcher that has no process for so long is not one that is just being started
 _LOSSES: Final = {
-    _ring.FULL: ("found their lane full", "lane_bytes or a faster distributor gives more room"),
-    _ring.TOO_LARGE: ("were larger than half a lane", "lane_bytes raises the limit"),
-    _ring.NO_LANE: ("came from a process without a lane", "max_processes raises the limit"),
-    _ring.INVALID: ("were invalid", ""),
+    _ring.FULL: ("the lane was full", "lane_bytes or a faster distributor gives more room"),
+    _ring.TOO_LARGE: ("larger than half a lane", "lane_bytes raises the limit"),
+    _ring.NO_LANE: ("the process has no lane", "max_processes raises the limit"),
+    _ring.INVALID: ("invalid", ""),
 }
 _CORRUPT, _SLOTS = 8, 9  # kinds of lines: the refusals, corrupt stretches, then two for each slot
 
@@ -256,19 +257,23 @@ class Distributor:
                 last = max(shot["lanes"], key=lambda lane: lane["refused"][_ring.INVALID], default={"problem": b""})
                 problem = last["problem"].decode("utf-8", "replace")
                 hint = f"the last one: {problem}" if problem else ""  # noqa: PLW2901
-            self._say(reason, total, f"events were not recorded: they {what}" + (f"; {hint}" if hint else ""), final)
+            self._say(reason, total, ("event was", "events were"), f"not recorded: {what}{hint and '; '}{hint}", final)
         corrupt = sum(lane["corrupt"] for lane in shot["lanes"])
-        self._say(_CORRUPT, corrupt, "corrupt stretches in lanes were skipped", final)
+        self._say(
+            _CORRUPT, corrupt, ("corrupt stretch in a lane was", "corrupt stretches in lanes were"), "skipped", final
+        )
         for slot in shot["slots"]:
             name = slot["name"].decode("utf-8", "replace")
             text = (
-                f"events were dropped for the watcher {name!r}: its ring was full (watcher_bytes gives more room,"
+                f"dropped for the watcher {name!r}: its ring was full (watcher_bytes gives more room,"
                 " FullChannelBehavior.WAIT_IF_CHANNEL_FULL makes recorders refuse instead)"
             )
-            self._say(_SLOTS + slot["index"], slot["dropped"], text, final, slot["generation"])
+            self._say(
+                _SLOTS + slot["index"], slot["dropped"], ("event was", "events were"), text, final, slot["generation"]
+            )
 
-    def _say(self, kind: int, total: int, text: str, final: bool, generation: int = 0) -> None:
+    def _say(self, kind: int, total: int, words: tuple[str, str], text: str, final: bool, generation: int = 0) -> None:
         self._said.set(kind, total, generation)
         n = self._said.due(kind, final=final)
         if n:
-            _log.warning("%d %s", n, text)
+            _log.warning("%s %s", counted(n, *words), text)

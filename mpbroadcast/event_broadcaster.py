@@ -8,21 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mpbroadcast.broadcaster import Broadcaster, FullChannelBehavior, WatcherHandle, attach_segment
-from mpbroadcast.correlator.options import CorrelatorOptions
 from mpbroadcast.event.model import Event
 from mpbroadcast.event.parts import EventSource
 from mpbroadcast.event.wire import KIND_RECORD, decode
 from mpbroadcast.helper import check_descriptors
 from mpbroadcast.recorder import LaneRecorder
 from mpbroadcast.ring import _ring
-from mpbroadcast.sinks.handler import SinkHandler
-from mpbroadcast.sinks.loglines import StructuredLine, decode_about, log_handler
 from mpbroadcast.sinks.retry import RetryPolicy
 from mpbroadcast.watcher import EachHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mpbroadcast.correlator.options import CorrelatorOptions
     from mpbroadcast.event.scheme import Scheme
     from mpbroadcast.sinks.base import EventSink
     from mpbroadcast.watcher import Slot
@@ -87,6 +85,8 @@ class EventBroadcaster(Broadcaster):
             logf: such as ``klog.infof``; called as ``logf(format, *args)`` with Go's verbs in the format.
             name: of the watcher.
         """
+        from mpbroadcast.sinks.loglines import log_handler  # noqa: PLC0415 - klog: 20 ms for those who log
+
         _check_callable(logf=logf)
         return self._start_log_watcher(log_handler(logf), self._name_of(name, "logging"))
 
@@ -97,9 +97,13 @@ class EventBroadcaster(Broadcaster):
             verbosity: the line is written when klog's verbosity is at least this.
             name: of the watcher.
         """
+        from mpbroadcast.sinks.loglines import StructuredLine  # noqa: PLC0415
+
         return self._start_log_watcher(StructuredLine(verbosity), self._name_of(name, "structured-logging"))
 
     def _start_log_watcher(self, line: Callable[[Any], object], name: str) -> WatcherHandle:
+        from mpbroadcast.sinks.loglines import decode_about  # noqa: PLC0415
+
         each = EachHandler(line, decode_about, name=name)
         return self._start_watcher(lambda _: each, name=name)
 
@@ -132,6 +136,10 @@ class EventBroadcaster(Broadcaster):
         _check_name(name)
         if self._options.processes:
             check_descriptors(self._segment, "the watcher of a sink")  # before the sink finds out in words of its own
+        # Not loaded by programs that only record or watch.
+        from mpbroadcast.correlator.options import CorrelatorOptions  # noqa: PLC0415
+        from mpbroadcast.sinks.handler import SinkHandler  # noqa: PLC0415
+
         check = getattr(sink, "check", None)
         if check is not None:
             check()

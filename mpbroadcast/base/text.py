@@ -1,8 +1,19 @@
-"""Text that any encoder takes: Python strings may hold lone surrogates, UTF-8 cannot."""
+"""Text: what any encoder takes (Python strings may hold lone surrogates, UTF-8 cannot), and numbers of things. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["well_formed"]
+__all__ = ["counted", "well_formed"]
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Say how many of something there are: ``1 event was``, ``1200 events were``.
+
+    Args:
+        count: how many.
+        one: what follows 1.
+        many: what follows any other number; by default that with an "s".
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def well_formed(text: str) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 import typer
 
 from mpbroadcast.cli.options import KubeconfigOption, store_path
+from mpbroadcast.cli.verdict import amount
 from mpbroadcast.errors import BroadcastError
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ class _Demo:
         sink = SQLiteSink(self.store)
         sink.check()  # before anything is started
         self._stored_before = self._count_stored()
-        self._say(f"{self._workers} workers record {self._events:,} events. Store: {self.store}")
+        workers = amount(self._workers, "worker records", "workers record")
+        self._say(f"{workers} {amount(self._events, 'event')}. Store: {self.store}")
         self._set_up_logging(klog)
         # The broadcaster first: its helpers are forks of a small process. Then the official client, 60 MiB that only
         # the workers need; then the workers, which inherit both.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mpbroadcast.cli.verdict import number
+from mpbroadcast.cli.verdict import amount, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Accounting:
         if counted.stored is not None:
             written = self._handled(self.store)
             yield Line(
-                f"stored     {number(counted.stored)} events in {number(counted.rows)} rows: repeats share one",
+                f"stored     {amount(counted.stored, 'event')} in {amount(counted.rows, 'row')}: repeats share one",
                 self._check(
                     counted.stored == written, f"the sink handled {written} events, the store has {counted.stored}"
                 ),

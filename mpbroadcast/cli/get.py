@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpbroadcast.base.text import counted
 from mpbroadcast.cli.nats_options import (
     CaOption,
     CertificateOption,
@@ -107,7 +108,8 @@ def get(
                 printer.print_more(more)
         _print_all(printer, events, output, where)
         if source.unreadable:
-            print(f"mpbroadcast: {source.unreadable} damaged events were skipped", file=sys.stderr)
+            skipped = counted(source.unreadable, "damaged event was", "damaged events were")
+            print(f"mpbroadcast: {skipped} skipped", file=sys.stderr)
 
 
 def _print_all(printer: Printer, events: Sequence[Event], output: str | None, where: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpbroadcast.base.text import counted
 from mpbroadcast.cli.nats_options import (
     CaOption,
     CertificateOption,
@@ -74,7 +75,7 @@ def relay(
         raise typer.BadParameter(f"--{error}") from None
     asyncio.run(_run(member))
     written = member.counts["created"] + member.counts["patched"]
-    print(f"mpbroadcast: relayed {written} events, refused {member.counts['rejected']}", file=sys.stderr)
+    print(f"mpbroadcast: relayed {counted(written, 'event')}, refused {member.counts['rejected']}", file=sys.stderr)
 
 
 def _sink(to: str, kubeconfig: str | None, context: str | None) -> EventSink:

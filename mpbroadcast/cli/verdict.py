@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mpbroadcast.cli.sampling import Picture
     from mpbroadcast.stats import HelperStats, LaneStats, WatcherStats
 
-__all__ = ["Finding", "Severity", "findings", "number", "seconds_text"]
+__all__ = ["Finding", "Severity", "amount", "findings", "number", "seconds_text"]
 
 STUCK_SECONDS: Final = 3.0
 BEHIND_SECONDS: Final = 2.0  # of work that waits in a ring
@@ -77,6 +77,16 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if 0 < value < 9.95 and value != int(value) else f"{value:,.0f}"
 
 
+def amount(value: float, one: str, many: str = "") -> str:
+    """Write how many of something there are, or a rate, with `number`: ``1 event``, ``2,000 events``."""
+    shown = number(value)
+    return f"{shown} {one if shown == '1' else many or one + 's'}"
+
+
+def _per_second(rate: float) -> str:
+    return amount(rate, "event/s is", "events/s are")
+
+
 def seconds_text(seconds: float) -> str:
     """Write a duration as kubectl writes ages."""
     return human_duration(int(seconds * 1e9))
@@ -118,7 +128,7 @@ def _fewer(found: list[Finding]) -> list[Finding]:
         if len(alike) > _SINGLY:
             rate = sum(finding.rate for finding in alike)
             lanes = frozenset(finding.lane for finding in alike)
-            text = f"{number(rate)} events/s are refused: {why}"
+            text = f"{_per_second(rate)} refused: {why}"
             found = [finding for finding in found if finding not in alike]
             found.append(Finding(Severity.BAD, "LOSING", f"{len(alike)} processes", text, lanes=lanes))
     return found
@@ -148,7 +158,8 @@ def _helper(picture: Picture, who: str, helper: HelperStats, index: int) -> Iter
     elif use is not None and use.state in "Tt":
         yield Finding(Severity.BAD, "STOPPED", who, f"process {helper.pid} is stopped (SIGSTOP or a debugger)", index)
     elif since < RECENT_SECONDS:
-        text = f"its process died {seconds_text(since)} ago, the spare took over ({helper.restarts} times so far)"
+        times = amount(helper.restarts, "time")
+        text = f"its process died {seconds_text(since)} ago, the spare took over ({times} so far)"
         yield Finding(Severity.NOTE, "RESTARTED", who, text, index)
     elif helper.pid and not helper.spare_pid and helper.pid != picture.stats.owner_pid:
         yield Finding(Severity.NOTE, "NO SPARE", who, f"nobody takes over when process {helper.pid} dies", index)
@@ -161,7 +172,7 @@ def _distributor(picture: Picture) -> Iterator[Finding]:
     yield from _helper(picture, "the distributor", stats.distributor, -1)
     if picture.waiting_since.get(-1, 0.0) >= STUCK_SECONDS:
         since = seconds_text(picture.waiting_since[-1])
-        text = f"{number(stats.backlog)} events wait in lanes and none has moved for {since}"
+        text = f"{amount(stats.backlog, 'event waits', 'events wait')} in lanes and none has moved for {since}"
         yield Finding(Severity.BAD, "STUCK", "the distributor", text)
 
 
@@ -176,16 +187,22 @@ def _watcher(picture: Picture, watcher: WatcherStats, ring_bytes: int) -> Iterat
     why = _tries(picture, watcher)
     if dropping:
         speed = "" if rate is None else f", it handles {number(rate)}/s"
-        text = f"{number(dropping)} events/s are dropped: its ring is full{speed}{why}"
+        text = f"{_per_second(dropping)} dropped: its ring is full{speed}{why}"
         yield Finding(Severity.BAD, "LOSING", who, text, index)
     failing = picture.rate(
         watcher.failed + watcher.given_up, None if before is None else before.failed + before.given_up
     )
     if failing:
-        yield Finding(Severity.BAD, "FAILING", who, f"{number(failing)} events/s fail in its handler or sink", index)
+        yield Finding(
+            Severity.BAD,
+            "FAILING",
+            who,
+            f"{amount(failing, 'event/s fails', 'events/s fail')} in its handler or sink",
+            index,
+        )
     idle = picture.waiting_since.get(index, 0.0)
     if watcher.backlog and idle >= STUCK_SECONDS:
-        text = f"{number(watcher.backlog)} events wait and none was handled for {seconds_text(idle)}"
+        text = f"{amount(watcher.backlog, 'event waits', 'events wait')} and none was handled for {seconds_text(idle)}"
         yield Finding(Severity.BAD, "STUCK", who, text if dropping else text + why, index)
     elif watcher.backlog and not trouble and not dropping:
         yield from _behind(picture, watcher, ring_bytes)
@@ -197,9 +214,9 @@ def _tries(picture: Picture, watcher: WatcherStats) -> str:
     retries = watcher.counts.get("retries", 0)
     failing = picture.rate(retries, None if before is None else before.counts.get("retries", 0))
     if failing:
-        return f"; its sink cannot write, {number(failing)} tries/s fail (the log says why)"
+        return f"; its sink cannot write, {amount(failing, 'try/s fails', 'tries/s fail')} (the log says why)"
     if retries and not watcher.handled:
-        return f"; its sink could not write yet, {number(retries)} tries have failed (the log says why)"
+        return f"; its sink could not write yet, {amount(retries, 'try has', 'tries have')} failed (the log says why)"
     return ""
 
 
@@ -215,7 +232,7 @@ def _behind(picture: Picture, watcher: WatcherStats, ring_bytes: int) -> Iterato
     if still:
         speed = f", none was handled for {picture.seconds:.1f}s"
     room = f"; its ring is {full:.0%} full" if ring_bytes else ""
-    text = f"{number(watcher.backlog)} events wait{speed}{room}{_tries(picture, watcher)}"
+    text = f"{amount(watcher.backlog, 'event waits', 'events wait')}{speed}{room}{_tries(picture, watcher)}"
     who = f"watcher {visible(watcher.name)}"
     yield Finding(Severity.NOTE if full < 0.75 else Severity.BAD, "BEHIND", who, text, watcher.index)
 
@@ -237,7 +254,7 @@ def _lane(picture: Picture, lane: LaneStats, waits: str) -> Iterator[Finding]:
         rate = picture.rate(count, None if earlier is None else earlier.refused[reason])
         if rate:
             why = waits if waits and reason == "lane_full" else _WHY.get(reason, reason)
-            text = f"{number(rate)} events/s are refused: {why}"
+            text = f"{_per_second(rate)} refused: {why}"
             yield Finding(Severity.BAD, "LOSING", who, text, lane=lane.index, rate=rate, why=why)
     since = picture.events.get(("process gone", lane.index), RECENT_SECONDS)
     if not lane.alive and (since < RECENT_SECONDS or lane.backlog) and picture.stats.state != "drained":
@@ -259,7 +276,7 @@ def _nowhere(picture: Picture) -> Iterator[Finding]:
                 Severity.BAD,
                 "LOSING",
                 "processes without a lane",
-                f"{number(rate)} events/s are refused: {_WHY.get(reason, reason)}",
+                f"{_per_second(rate)} refused: {_WHY.get(reason, reason)}",
             )
 
 
@@ -294,4 +311,4 @@ def _earlier(picture: Picture) -> Iterator[Finding]:
         yield Finding(Severity.NOTE, "LOST", "processes without a lane", "so far: " + ", ".join(parts))
     ended = sum(events for _, owner, events in stats.losses() if owner == ENDED)
     if ended:
-        yield Finding(Severity.NOTE, "LOST", ENDED, f"so far: {number(ended)} events")
+        yield Finding(Severity.NOTE, "LOST", ENDED, f"so far: {amount(ended, 'event')}")

@@ -18,6 +18,7 @@ import orjson
 
 from mpbroadcast.base.goquote import go_quote
 from mpbroadcast.base.notices import Notices
+from mpbroadcast.base.text import counted
 from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.relay.leases import BEAT_SECONDS, Leases
 from mpbroadcast.relay.outlet import make_outlet
@@ -195,7 +196,8 @@ class Member:
             return
         after = min(positions.values())
         if after and state.first > after + 1:
-            _log.error("Up to %d events were removed from the stream before they were relayed", state.first - after - 1)
+            removed = counted(state.first - after - 1, "event was", "events were")
+            _log.error("Up to %s removed from the stream before being relayed", removed)
         outlet = make_outlet(
             self._sink,
             positions,

@@ -18,11 +18,9 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
 import stat
 import struct
 import time
-import urllib.parse
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mpbroadcast.errors import SegmentError
@@ -68,7 +66,9 @@ def open_in(directory: str | os.PathLike[str], name: str, sizes: Sizes) -> tuple
         ValueError: a size that makes no sense.
         SegmentError: another living program uses it, the directory cannot be used, or there is no room.
     """
-    path = os.path.join(os.path.abspath(os.fspath(directory)), urllib.parse.quote(name, safe="") + FILE_SUFFIX)  # noqa: PTH100, PTH118 - links stay links
+    from urllib.parse import quote  # noqa: PLC0415 - only with a directory
+
+    path = os.path.join(os.path.abspath(os.fspath(directory)), quote(name, safe="") + FILE_SUFFIX)  # noqa: PTH100, PTH118 - links stay links
     Segment.check(name=name, **sizes._asdict())
     deadline = time.monotonic() + HELPERS_SECONDS
     try:
@@ -136,7 +136,7 @@ def _nameless(path: str) -> Iterator[tuple[int, str]]:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        made = f"{path}.{secrets.token_hex(4)}"
+        made = f"{path}.{os.urandom(4).hex()}"
         fd = os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         yield fd, made or f"/proc/self/fd/{fd}"

@@ -14,10 +14,8 @@ import errno
 import fcntl
 import os
 import pathlib
-import secrets
 import threading
 import weakref
-from multiprocessing import context, reduction
 from typing import TYPE_CHECKING, Any
 
 from mpbroadcast.errors import SegmentError
@@ -135,7 +133,7 @@ class Segment:
         """
         os.fchmod(fd, 0o600)
         os.ftruncate(fd, _ring.total_bytes(lanes, lane_bytes, slots, slot_bytes))
-        token = secrets.token_bytes(16)
+        token = os.urandom(16)
         _ring.format_segment(fd, lanes, lane_bytes, slots, slot_bytes, queue_length or 0, token, name.encode())
 
     @classmethod
@@ -178,6 +176,8 @@ class Segment:
         """
         if _INHERIT.get():
             return _restore, (self.ring.token, 0, self.fd, None)
+        from multiprocessing import context, reduction  # noqa: PLC0415 - 9 ms that programs without pickling save
+
         passed = reduction.DupFd(self.fd) if context.get_spawning_popen() is not None else None
         return _restore, (self.ring.token, os.getpid(), self.fd, passed)
 

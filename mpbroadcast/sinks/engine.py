@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mpbroadcast.base.outcome import Settled
+from mpbroadcast.base.text import counted
 from mpbroadcast.correlator.series import FINISH_SECONDS, REFRESH_SECONDS, SeriesCorrelator
 from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.sinks.overflow import Overflow
@@ -219,7 +220,8 @@ class Engine:
                 where = "spool and the ring"
             self._spool.close()
         if left:
-            log.warning("%d events could not be delivered; they stay in the %s", left, where)
+            what = counted(left, "event could not be delivered; it stays", "events could not be delivered; they stay")
+            log.warning("%s in the %s", what, where)
         self._handler.tell_counts()
 
     async def _tick(self) -> None:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mpbroadcast.base.goquote import go_quote
+from mpbroadcast.base.text import counted
 from mpbroadcast.errors import SinkUnavailable
 from mpbroadcast.sinks.journal import Journal
 from mpbroadcast.sinks.spool import Spool, Spooled, SpoolFull
@@ -119,7 +120,8 @@ class Overflow:
             self._say(error)
             return []
         if self._spool.lost:
-            _log.error("spool %s: %d records were damaged and are lost", self._spool.path, self._spool.lost)
+            lost = counted(self._spool.lost, "record was damaged and is", "records were damaged and are")
+            _log.error("spool %s: %s lost", self._spool.path, lost)
             self._add("spool_lost", self._spool.lost)
             self._spool.lost = 0
         oldest = time.time_ns() - self._max_ns
@@ -127,7 +129,10 @@ class Overflow:
         for record in old:
             self._spool.done(record.number)
         if old:
-            _log.error("spool %s: %d events were too old to be delivered and are lost", self._spool.path, len(old))
+            lost = counted(
+                len(old), "event was too old to be delivered and is", "events were too old to be delivered and are"
+            )
+            _log.error("spool %s: %s lost", self._spool.path, lost)
             self._add("spool_lost", len(old))
         last = self._spool.last_at_open
         return [(record, record.number <= last) for record in records if record.t_ns >= oldest]

@@ -11,10 +11,14 @@
 
 from __future__ import annotations
 
-from mpbroadcast.testing.assertions import assert_events
-from mpbroadcast.testing.clocks import SelfAdvancingClock, SteppingClock
-from mpbroadcast.testing.fakes import FakeBatchingSink, FakeRecorder, FakeSink, SinkCall
-from mpbroadcast.testing.sinkcheck import check_sink
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mpbroadcast.testing.assertions import assert_events
+    from mpbroadcast.testing.clocks import SelfAdvancingClock, SteppingClock
+    from mpbroadcast.testing.fakes import FakeBatchingSink, FakeRecorder, FakeSink, SinkCall
+    from mpbroadcast.testing.sinkcheck import check_sink
 
 __all__ = [
     "FakeBatchingSink",
@@ -26,3 +30,27 @@ __all__ = [
     "assert_events",
     "check_sink",
 ]
+
+_HOMES: Final = {
+    "FakeBatchingSink": "fakes",
+    "FakeRecorder": "fakes",
+    "FakeSink": "fakes",
+    "SelfAdvancingClock": "clocks",
+    "SinkCall": "fakes",
+    "SteppingClock": "clocks",
+    "assert_events": "assertions",
+    "check_sink": "sinkcheck",
+}
+
+
+if not TYPE_CHECKING:  # a type checker should see the names above and no others
+
+    def __getattr__(name: str) -> Any:
+        """Load a name when it is first used: every run of pytest loads this package through `plugin`."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'mpbroadcast.testing' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"mpbroadcast.testing.{_HOMES[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__all__])

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from mpbroadcast.base.text import counted
 from mpbroadcast.event.model import Event
 
 __all__ = ["HasEvents", "assert_events", "event_text"]
@@ -50,12 +51,9 @@ def assert_events(
     actual_lines = [_actual_line(event, expected) for event in ordered]
     difference = difflib.ndiff(wanted_lines, actual_lines)
     lines = [line.rstrip("\n") for line in difference if not line.startswith("?")]
-    head = f"expected {_events(len(expected))}, recorded {_events(len(events))} (- missing, + not expected):"
+    wanted, found = counted(len(expected), "event"), counted(len(events), "event")
+    head = f"expected {wanted}, recorded {found} (- missing, + not expected):"
     raise AssertionError("\n".join([head, *lines]))
-
-
-def _events(number: int) -> str:
-    return f"{number} event" if number == 1 else f"{number} events"
 
 
 def _matches(wanted: Expected, event: Event) -> bool:

@@ -21,6 +21,7 @@ from mpbroadcast.event.model import Event
 from mpbroadcast.event.names import event_name
 from mpbroadcast.event.parts import EventSource, EventType, ObjectReference
 from mpbroadcast.event.reference import get_reference
+from mpbroadcast.event.scheme import DEFAULT_SCHEME
 from mpbroadcast.store.merge import merge_patch
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class FakeRecorder:
     it. Unlike client-go's fakes it never blocks, and a ``%`` in a reason is not taken for a format (W47).
 
     Args:
-        scheme: to look up the kind of objects that do not carry it.
+        scheme: to look up the kind of objects that do not carry it; None: the kinds of the official client, as with a
+            real recorder.
         source: the component that the events come from.
         include_object: whether the texts name the object, as those of ``tools/record`` with ``IncludeObject`` do.
         events_api: whether the texts are those of ``tools/events``, which have no annotations.
@@ -74,7 +76,7 @@ class FakeRecorder:
         self.events: list[Event] = []
         self.texts: list[str] = []
         self.dropped = 0
-        self._scheme = scheme
+        self._scheme = DEFAULT_SCHEME if scheme is None else scheme
         self._source = EventSource(source) if isinstance(source, str) else source
         self._include_object = include_object
         self._events_api = events_api

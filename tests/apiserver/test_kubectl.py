@@ -147,7 +147,7 @@ def test_the_events_command(kubectl, two, has_events_command):
 
 @pytest.mark.parametrize("name", ["pod/web-1", "pods/web-1", "po/web-1"])
 def test_the_events_command_for_one_object(kubectl, two, has_events_command, name):
-    """kubectl asks discovery what a pod is, though there are none here."""
+    """Discovery is asked what a pod is, though there are none here."""
     if not has_events_command:
         pytest.skip("this kubectl has no 'events' command")
     assert _table(EVENTS_COLUMNS, two[:1]) == kubectl("events", "--for", name)

@@ -253,4 +253,4 @@ def test_damaged_rows_are_skipped_and_counted(cli, store, tmp_path):
     connection.close()
     done = cli("get", "-o", "name")
     assert "event/web-1.1\n" == done.stdout
-    assert "mpbroadcast: 1 damaged events were skipped\n" == done.stderr
+    assert "mpbroadcast: 1 damaged event was skipped\n" == done.stderr

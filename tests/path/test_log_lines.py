@@ -78,7 +78,7 @@ def test_a_distributor_that_takes_over_does_not_say_again_what_was_said(make, li
     broadcaster.shutdown(10)
     eventually(lambda: len(said()) > 1)
     assert [5, 3] == numbers_in(said())
-    assert "were invalid; the last one: " in said()[1]
+    assert "not recorded: invalid; the last one: " in said()[1]
 
 
 def test_a_handler_that_always_raises_is_one_traceback_and_a_number(make, lines):

@@ -157,3 +157,11 @@ def test_clear_forgets():
 def test_texts_that_no_fake_of_client_go_has_are_refused():
     with pytest.raises(ValueError, match="include_object"):
         FakeRecorder(include_object=True, verbose=True)
+
+
+def test_it_knows_the_kinds_of_the_official_client_as_a_real_recorder_does():
+    """Listed objects carry no kind; the default scheme knows it by the class."""
+    client = pytest.importorskip("kubernetes.client", reason="the official client is not installed")
+    fake = FakeRecorder()
+    fake.event(client.V1Pod(metadata=client.V1ObjectMeta(name="web-1", namespace="ns")), "Normal", "Started", "it runs")
+    assert ObjectReference("Pod", "ns", "web-1", api_version="v1") == fake.events[0].involved_object
