@@ -14,6 +14,7 @@ built from:
     lane         stop 2   one ring per recording process
     distributor  stop 3   merges the lanes, fills the watcher rings
     watcher      stop 4   drains one ring, calls one handler
+    watch                 the same end of a ring without a helper: the iterator of watch()
     broadcaster           makes the segment, starts stops 3 and 4, shuts down in order
     event_broadcaster     the same for events: hands out recorders, starts log and sink watchers
     helper                starts a helper process and its spare
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from mpbroadcast.recorder import EventRecorder
     from mpbroadcast.sinks.retry import RetryPolicy
     from mpbroadcast.stats import ShutdownReport, Stats
-    from mpbroadcast.watcher import Watch
+    from mpbroadcast.watch import Watch
 
 __all__ = [
     "Broadcaster",
@@ -79,7 +80,7 @@ _HOMES: Final = {
     "Scheme": "event.scheme",
     "ShutdownReport": "stats",
     "Stats": "stats",
-    "Watch": "watcher",
+    "Watch": "watch",
     "WatchEvent": "event.wire",
     "WatcherHandle": "broadcaster",
     "attach": "event_broadcaster",

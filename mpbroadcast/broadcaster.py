@@ -28,14 +28,17 @@ from mpbroadcast.lane import Lane
 from mpbroadcast.ring import _ring
 from mpbroadcast.ring import directory as files
 from mpbroadcast.ring.segment import Segment, find_segments
+from mpbroadcast.ring.slot import Slot
 from mpbroadcast.stats import ShutdownReport, Stats, read_report, read_stats
-from mpbroadcast.watcher import BatchHandler, Slot, Watch, Watcher
+from mpbroadcast.watch import Watch
+from mpbroadcast.watcher import Watcher
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
     from mpbroadcast.helper import Job
+    from mpbroadcast.sinks.handling import BatchHandler
 
 __all__ = ["Broadcaster", "FullChannelBehavior", "WatcherHandle", "attach_segment"]
 

@@ -14,16 +14,16 @@ from mpbroadcast.event.wire import KIND_RECORD, decode
 from mpbroadcast.helper import check_descriptors
 from mpbroadcast.recorder import LaneRecorder
 from mpbroadcast.ring import _ring
+from mpbroadcast.sinks.handling import EachHandler
 from mpbroadcast.sinks.retry import RetryPolicy
-from mpbroadcast.watcher import EachHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mpbroadcast.correlator.options import CorrelatorOptions
     from mpbroadcast.event.scheme import Scheme
+    from mpbroadcast.ring.slot import Slot
     from mpbroadcast.sinks.base import EventSink
-    from mpbroadcast.watcher import Slot
 
 __all__ = ["EventBroadcaster", "attach"]
 

@@ -83,7 +83,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a restarted watcher repeats only what was in flight",
-        "mpbroadcast/watcher.py",
+        "mpbroadcast/sinks/handling.py",
         "tell = settle if flush is None else",
         "flush = list; tell =",
         "tests/path/test_restart.py::test_a_watcher_killed_in_the_middle_repeats_only_what_was_in_flight",

@@ -56,7 +56,7 @@ def _never() -> bool:
 
 
 class ConcurrentHandler(SinkHandler):
-    """Brings what a ring holds into a sink, many requests at a time; a `mpbroadcast.watcher.BatchHandler`.
+    """Brings what a ring holds into a sink, many requests at a time; a `mpbroadcast.sinks.handling.BatchHandler`.
 
     Made in the application, cheap; picklable before `open` if its parts are. ``open`` starts one thread, which has the
     event loop, and does everything but waiting for records. ``handle`` blocks while more than `engine.PENDING` records

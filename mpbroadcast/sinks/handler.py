@@ -83,7 +83,7 @@ def _never() -> bool:
 
 
 class SinkHandler:
-    """Brings what a ring holds into a sink; a `mpbroadcast.watcher.BatchHandler`.
+    """Brings what a ring holds into a sink; a `mpbroadcast.sinks.handling.BatchHandler`.
 
     Made in the application, cheap; picklable before `open` if its parts are. Everything else happens in the process of
     the sink, in one thread.
