@@ -71,7 +71,7 @@ def source_files(folder, *patterns):
         str(path.relative_to(ROOT))
         for pattern in patterns
         for path in (ROOT / folder).rglob(pattern)
-        if "__pycache__" not in path.parts
+        if not {"__pycache__", "_build"} & set(path.parts)
     }
 
 
