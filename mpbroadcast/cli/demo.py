@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 import typer
 
 from mpbroadcast.cli.options import KubeconfigOption, store_path
-from mpbroadcast.cli.verdict import amount
 from mpbroadcast.errors import BroadcastError
 
 if TYPE_CHECKING:
@@ -174,6 +173,7 @@ class _Demo:
         """Start broadcaster, watchers and workers, in the order that an application would."""
         from mpbroadcast.base import klog  # noqa: PLC0415
         from mpbroadcast.cli.demo_worker import Tally, work  # noqa: PLC0415
+        from mpbroadcast.cli.verdict import amount  # noqa: PLC0415 - it loads the ring
         from mpbroadcast.event_broadcaster import EventBroadcaster  # noqa: PLC0415
         from mpbroadcast.sinks.sqlite import SQLiteSink  # noqa: PLC0415
 

@@ -70,7 +70,7 @@ class Accounting:
         stats, counted = self.stats, self.counted
         refused = sum(stats.refused.values())
         yield Line(
-            f"recorded   {number(counted.calls)} calls of the workers = {number(stats.accepted)} accepted"
+            f"recorded   {amount(counted.calls, 'call')} of the workers = {number(stats.accepted)} accepted"
             f" + {number(refused)} refused",
             self._same_calls(refused),
         )

@@ -23,9 +23,9 @@ KLOG = r"I\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \w+\.py:\d+\] \"Event occurred\" obje
 
 def accounting(text):
     """The printed accounting as numbers: calls, accepted, refused, forwarded, each watcher, stored."""
-    [calls] = re.findall(r"recorded +([\d,]+) calls of the workers = ([\d,]+) accepted \+ ([\d,]+) refused   ok", text)
+    [calls] = re.findall(r"recorded +([\d,]+) calls? of the workers = ([\d,]+) accepted \+ ([\d,]+) refused   ok", text)
     [forwarded] = re.findall(r"forwarded +([\d,]+) by the distributor, 0 left in lanes   ok", text)
-    [stored] = re.findall(r"stored +([\d,]+) events in ([\d,]+) rows.*   ok", text)
+    [stored] = re.findall(r"stored +([\d,]+) events? in ([\d,]+) rows?:.*   ok", text)
     assert re.search(r"  WATCHER  +" + "  +".join(COLUMNS), text)
     watchers = {}
     for name, *numbers in re.findall(
