@@ -79,7 +79,8 @@ os._exit(0)
 
 
 CANNOT = (
-    "this process has closed the broadcaster's descriptor, as daemons do, and no helper that it may look into has it;"
+    "watcher lambda cannot be started: this process has closed the broadcaster's descriptor, as daemons do, and no"
+    " helper that it may look into has it;"
     " start watchers before that, or keep the descriptor open\n"
 )
 
