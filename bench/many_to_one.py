@@ -4,9 +4,10 @@ from bench import rivals
 from bench.flooding import flood_ours, flood_rival
 from bench.harness import scenario_main
 
-CONTENDERS = {"mpbroadcast": lambda count: flood_ours(2, count)} | {
-    name: lambda count, name=name: flood_rival(name, 2, count) for name in rivals.NAMES
-}
+CONTENDERS = {
+    "mpbroadcast": lambda count: flood_ours(2, count),
+    "default rings": lambda count: flood_ours(2, count, rings={}),
+} | {name: lambda count, name=name: flood_rival(name, 2, count) for name in rivals.NAMES}
 
 if __name__ == "__main__":
     scenario_main(CONTENDERS, count=3_000_000)

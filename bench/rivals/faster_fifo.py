@@ -12,7 +12,7 @@ BATCH = 100
 
 class _Fifo:
     def __init__(self) -> None:
-        self.queue = faster_fifo.Queue(max_size_bytes=16 << 20, dumps=bytes, loads=bytes)
+        self.queue = faster_fifo.Queue(max_size_bytes=2 << 20, dumps=bytes, loads=bytes)
 
     def producer(self) -> None:
         pass
