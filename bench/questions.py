@@ -102,7 +102,11 @@ def both(*judges: Callable[[Table], tuple[str, bool]]) -> Callable[[Table], tupl
 
 OURS = "mpbroadcast"
 SLOW = ("--count", "300000")  # of a rival that takes seconds for that
-FANNED_OUT = {"faster_fifo": ("--count", "600000"), "mp_queue": ("--count", "150000")}
+FANNED_OUT = {
+    "faster_fifo": ("--count", "600000"),
+    "mp_queue": ("--count", "150000"),
+    "zmq_pub_sub": ("--count", "600000"),
+}
 QUICK_COUNT = ("--count", "60000")
 
 
@@ -159,7 +163,7 @@ ASKED = (
             "one-to-many",
             "bench.one_to_many",
             OURS,
-            ("default rings", "faster_fifo", "mp_queue"),
+            ("default rings", "faster_fifo", "mp_queue", "zmq_pub_sub"),
             own_arguments=FANNED_OUT,
         ),
         "at least 12 x faster-fifo, 80 x `multiprocessing.Queue`",
