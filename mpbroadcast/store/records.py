@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from mpbroadcast.event.codec import Static, decode_fields
-from mpbroadcast.event.model import Event, ObjectReference
+from mpbroadcast.event.codec import decode_fields
+from mpbroadcast.event.model import Event
 from mpbroadcast.event.shapes import reference_to_json
+from mpbroadcast.event.template import make_template
 from mpbroadcast.event.times import SECOND, decode_time, encode_time
 from mpbroadcast.store.row import as_stored, encode
 
@@ -29,14 +30,9 @@ __all__ = ["RowMaker"]
 _TEMPLATES: Final = 4096  # about 1.5 KiB each
 _LARGE: Final = 8192  # bytes of a payload beyond which it gets no template, so that the cache stays small
 
-# Placeholders: nobody can have written them into an event by chance or on purpose, and they need no JSON escapes.
-_NAME: Final = secrets.token_hex(16)
 _UID: Final = secrets.token_hex(16)
 _VERSION: Final = secrets.token_hex(16)
-_MESSAGE: Final = secrets.token_hex(16)
-_OBJECT: Final = secrets.token_hex(16)
-_CREATED: Final = "9998-01-02T03:04:05Z"  # a time has to stand where times stand
-_SEEN: Final = "9997-01-02T03:04:05Z"
+_CREATED: Final = "9998-01-02T03:04:05Z"
 
 
 class RowMaker:
@@ -109,32 +105,14 @@ class RowMaker:
 
 
 def _make_template(shared: tuple[Any, ...]) -> bytes | None:
-    """Write an event with placeholders; None where one of them stands in its texts.
+    """See `make_template`: behind the name come uid, version and creation time."""
+    created = decode_time(_CREATED)
 
-    Args:
-        shared: a static part without its involved object.
+    def as_row(event: Event) -> Event:
+        stored = as_stored(event, resource_version=0, uid=_UID, created=created)
+        return stored.replace(resource_version=_VERSION)
 
-    Returns:
-        JSON to be formatted with: name, uid, version, created, involved object, message, seen, seen.
-    """
-    seen, created = decode_time(_SEEN), decode_time(_CREATED)
-    static = Static(ObjectReference(kind=_OBJECT), *shared)
-    sample = Event(**static._asdict(), name=_NAME, message=_MESSAGE, first_timestamp=seen, last_timestamp=seen, count=1)
-    sample = as_stored(sample, resource_version=0, uid=_UID, created=created).replace(resource_version=_VERSION)
-    text = orjson.dumps(sample.to_core_v1()).replace(b"%", b"%%")
-    for placeholder, wanted, count in (
-        (f'"{_NAME}"', b"%b", 1),
-        (_UID, b"%b", 1),
-        (_VERSION, b"%d", 1),
-        (_CREATED, b"%b", 1),
-        (f'{{"kind":"{_OBJECT}"}}', b"%b", 1),
-        (f'"{_MESSAGE}"', b"%b", 1),
-        (f'"{_SEEN}"', b"%b", 2),
-    ):
-        if text.count(placeholder.encode()) != count:
-            return None
-        text = text.replace(placeholder.encode(), wanted)
-    return text
+    return make_template(shared, as_row, ((_UID, b"%b"), (_VERSION, b"%d"), (_CREATED, b"%b")))
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpbroadcast.errors import SinkRejected, StoreError
+from mpbroadcast.event import template
 from mpbroadcast.event.codec import encode_record, encode_static
 from mpbroadcast.event.model import Event
 from mpbroadcast.event.parts import EventSource, ObjectReference
@@ -64,12 +65,16 @@ def test_rows_are_the_same_from_a_used_cache(items):
         assert expected == [tuple(row) for row in maker.rows(items, first_version=7, written=NOW)]
 
 
-@pytest.mark.parametrize("field", ["_NAME", "_UID", "_VERSION", "_MESSAGE", "_CREATED", "_SEEN"])
-def test_a_placeholder_in_an_event_does_no_harm(field):
+OWN = [getattr(records, name) for name in ("_UID", "_VERSION", "_CREATED")]
+SHARED = [getattr(template, name) for name in ("_NAME", "_MESSAGE", "_OBJECT", "_SEEN")]
+
+
+@pytest.mark.parametrize("placeholder", [*OWN, *SHARED])
+def test_a_placeholder_in_an_event_does_no_harm(placeholder):
     """Nobody can guess the random ones; the dates can be written by anybody."""
     reference = ObjectReference("Pod", "ns", "web", "uid", "v1")
-    static = encode_static(reference, "Normal", getattr(records, field), EventSource(getattr(records, field)))
-    item = encode_record(NOW, static, getattr(records, field))
+    static = encode_static(reference, "Normal", placeholder, EventSource(placeholder))
+    item = encode_record(NOW, static, placeholder)
     assert [row_of(item, 7)] == [tuple(row) for row in RowMaker(PREFIX).rows([item], first_version=7, written=NOW)]
 
 
